@@ -1,0 +1,1 @@
+"""Agents for the granularity environment: training, baselines, evaluation and export."""
