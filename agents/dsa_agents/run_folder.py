@@ -1,0 +1,215 @@
+"""A run: the folder of one training, with its configuration, seeds and trained controllers.
+
+RUN/config.json        what was trained (`TrainConfig`), every default written out
+RUN/provenance.json    with what: command line, versions, the bank's hash, when, where
+RUN/seed-S/best/                  the controller that did best on validation
+RUN/seed-S/last/checkpoint.pt     everything needed to resume (tensors only, no pickled code)
+RUN/seed-S/learning_curve.json    one entry per validation
+RUN/seed-S/summary.json           times, steps, the best validation reward, finished or not
+RUN/seed-S/tensorboard/           event files
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from dsa_env.bank import FeatureBank, resolve_bank
+from dsa_env.errors import DSAError, unknown
+from dsa_env.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from dsa_env.controller import GranularityController
+
+CONFIG, PROVENANCE = "config.json", "provenance.json"
+SUMMARY, CURVE, CHECKPOINT, BEST = "summary.json", "learning_curve.json", "checkpoint.pt", "best"
+PACKAGES = ("numpy", "gymnasium", "torch", "stable_baselines3", "sb3_contrib", "dsa_env")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train; everything that decides the result.
+
+    Attributes:
+        bank: folder of a feature bank, or ``"embedded"``.
+        direction: ``"text_to_image"`` or ``"image_to_text"``.
+        k: the k of Recall@k.
+        horizon: steps of an episode; 1 is a contextual bandit.
+        reward: name of a reward, as `dsa_env.rewards.resolve_reward` takes it.
+        reward_kwargs: the reward's arguments.
+        algorithm: ``"ppo"``, ``"a2c"``, ``"sac"``, ``"td3"`` or ``"tqc"``.
+        hyperparameters: what differs from the algorithm's defaults; a run's own configuration
+            holds all of them.
+        timesteps: environment steps per seed; None for the algorithm's default.
+        n_envs: environments stepped together; None for the algorithm's default.
+        seeds: one training each.
+    """
+
+    bank: str = "embedded"
+    direction: str = "text_to_image"
+    k: int = 10
+    horizon: int = 1
+    reward: str = "clipped"
+    reward_kwargs: dict[str, Any] = field(default_factory=dict)
+    algorithm: str = "ppo"
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    timesteps: int | None = None
+    n_envs: int | None = None
+    seeds: tuple[int, ...] = (0,)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Build from what a `config.json` holds; `DSAError` for unknown fields."""
+        names = [item.name for item in fields(cls)]
+        for name in values:
+            if name not in names:
+                raise unknown("field of a run's configuration", name, names)
+        return cls(**{**values, "seeds": tuple(values.get("seeds", (0,)))})
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON can hold them."""
+        return {**asdict(self), "seeds": list(self.seeds)}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A training's folder: open one with `RunFolder.open`."""
+
+    path: Path
+    config: TrainConfig
+    provenance: dict[str, Any]
+    bank: FeatureBank
+
+    @classmethod
+    def open(cls, path: str | Path, *, bank: str | Path | FeatureBank | None = None) -> Self:
+        """Open a finished run together with the bank it was trained on.
+
+        Args:
+            path: the run's folder.
+            bank: where the bank lies now, if not where the run was trained.
+
+        Raises:
+            DSAError: when there is no run, a seed is unfinished, or the bank is another one.
+        """
+        folder = Path(path)
+        config, provenance = read_run(folder)
+        run = cls(folder, config, provenance, open_bank(folder, config, provenance, bank))
+        if unfinished := [seed for seed in run.seeds if not run.finished(seed)]:
+            listed = ", ".join(map(str, unfinished))
+            raise DSAError(
+                f"{folder} is unfinished (seed {listed}); "
+                f"continue it with `dsa train --out {folder} --resume`."
+            )
+        return run
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, in the order they were trained."""
+        return self.config.seeds
+
+    @property
+    def train_seconds(self) -> float:
+        """Mean seconds of training per seed."""
+        return sum(self.summary(seed)["train_seconds"] for seed in self.seeds) / len(self.seeds)
+
+    @property
+    def best_seed(self) -> int:
+        """The seed whose best controller has the highest validation reward (ties: the first)."""
+        return max(self.seeds, key=lambda seed: self.summary(seed)["best_validation_reward"])
+
+    def seed_folder(self, seed: int) -> Path:
+        """The folder of one seed; `DSAError` when the run has no such seed."""
+        if seed not in self.seeds:
+            raise unknown("seed", str(seed), map(str, self.seeds))
+        return seed_folder(self.path, seed)
+
+    def finished(self, seed: int) -> bool:
+        """Whether a seed was trained to its end."""
+        path = self.seed_folder(seed) / SUMMARY
+        return path.is_file() and bool(read_json(path)["finished"])
+
+    def summary(self, seed: int) -> dict[str, Any]:
+        """A seed's times, steps and best validation reward."""
+        summary: dict[str, Any] = read_json(self.seed_folder(seed) / SUMMARY)
+        return summary
+
+    def learning_curve(self, seed: int) -> list[dict[str, float]]:
+        """One entry per validation: steps, seconds, reward, recall, severity, granularity."""
+        curve: list[dict[str, float]] = read_json(self.seed_folder(seed) / CURVE)
+        return curve
+
+    def controller(self, seed: int) -> GranularityController:
+        """The controller of a seed that did best on the validation split."""
+        from dsa_env.controller import GranularityController
+
+        return GranularityController.from_pretrained(self.seed_folder(seed) / BEST)
+
+
+def seed_folder(run: Path, seed: int) -> Path:
+    """Where one seed of a run lies."""
+    return run / f"seed-{seed}"
+
+
+def read_run(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
+    """A run's configuration and provenance; `DSAError` when the folder is no run."""
+    if not (folder / CONFIG).is_file() or not (folder / PROVENANCE).is_file():
+        state = f"holds no {CONFIG}" if folder.is_dir() else "does not exist"
+        raise DSAError(
+            f"{folder} is no run: it {state}; train one with `dsa train --out {folder}`."
+        )
+    return TrainConfig.from_json(read_json(folder / CONFIG)), read_json(folder / PROVENANCE)
+
+
+def open_bank(
+    folder: Path,
+    config: TrainConfig,
+    provenance: dict[str, Any],
+    bank: str | Path | FeatureBank | None = None,
+) -> FeatureBank:
+    """The bank of a run; `DSAError` when its data is not what the run was trained on."""
+    opened = resolve_bank(config.bank if bank is None else bank)
+    if opened.sha256 != provenance["bank_sha256"]:
+        raise DSAError(
+            f"{folder} was trained on another bank (data hash {provenance['bank_sha256'][:12]}, "
+            f"this one has {opened.sha256[:12]}); give the original bank or train again."
+        )
+    return opened
+
+
+def create_run(folder: Path, config: TrainConfig, bank: FeatureBank, torch_threads: int) -> None:
+    """Start a run's folder; `DSAError` when the folder is already in use."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        cure = "add --resume to continue it" if (folder / CONFIG).is_file() else "empty it"
+        raise DSAError(f"{folder} already exists; {cure}, or choose another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / PROVENANCE, describe_provenance(bank, torch_threads, sys.argv))
+    write_json(folder / CONFIG, config.to_json())
+
+
+def describe_provenance(
+    bank: FeatureBank, torch_threads: int, command: Sequence[str]
+) -> dict[str, Any]:
+    """With what a run is made: versions, machine, command line and the bank's data hash."""
+    versions = {"python": platform.python_version()}
+    return {
+        "command_line": list(command),
+        "versions": versions | {name: _version(name) for name in PACKAGES},
+        "bank_sha256": bank.sha256,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "torch_threads": torch_threads,
+        "platform": platform.platform(),
+    }
+
+
+def _version(package: str) -> str | None:
+    """The version of an installed distribution; None when it runs from a plain folder."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
