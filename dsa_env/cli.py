@@ -44,7 +44,7 @@ def commands() -> list[EntryPoint]:
     return known + [found[name] for name in sorted(found)]
 
 
-def build_app(entries: Iterable[EntryPoint] | None = None) -> typer.Typer:
+def build_app(entries: Iterable[EntryPoint]) -> typer.Typer:
     """The typer application with one command per entry point."""
     app = typer.Typer(
         name="dsa",
@@ -65,32 +65,36 @@ def build_app(entries: Iterable[EntryPoint] | None = None) -> typer.Typer:
     ) -> None:
         pass
 
-    for entry in commands() if entries is None else entries:
+    for entry in entries:
         panel = next((panel for panel, names in PANELS.items() if entry.name in names), "More")
         function, settings = _load(entry)
         app.command(entry.name, rich_help_panel=panel, context_settings=settings)(function)
     return app
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, entries: Sequence[EntryPoint] | None = None
+) -> int:
     """Run `dsa` and return its exit code; wrong input is one line on standard error and code 2.
 
     Args:
         arguments: the words after ``dsa``; those of the process when None.
+        entries: the subcommands; those of the installed packages when None.
     """
+    entries = commands() if entries is None else entries
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        result = typer.main.get_command(build_app())(
+        result = typer.main.get_command(build_app(entries))(
             args=words, prog_name="dsa", standalone_mode=False
         )
     except typer.TyperException as error:
+        message = error.format_message().rstrip(".") + "."
         context = getattr(error, "ctx", None)
-        hint = f" Try: {context.command_path} --help" if context is not None else ""
-        return _fail(error.format_message() + hint)
+        return _fail(message + (f" Try: {context.command_path} --help" if context else ""))
     except DSAError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
-        extra = extra_bringing(error.name or "", preferred=_extra_of_command(words))
+        extra = extra_bringing(error.name or "", preferred=_extra_of_command(words, entries))
         if extra is None:
             raise
         return _fail(
@@ -118,10 +122,10 @@ def _load(entry: EntryPoint) -> tuple[Callable[..., Any], dict[str, Any]]:
     return unavailable, {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
-def _extra_of_command(words: Sequence[str]) -> str:
-    """The extra that the command's own package is named after: agents, tuning or encoders."""
-    module = next((entry.module for entry in commands() if entry.name in words), "")
-    return {"dsa_agents": "agents", "dsa_tuning": "tuning"}.get(module.split(".")[0], "encoders")
+def _extra_of_command(words: Sequence[str], entries: Sequence[EntryPoint]) -> str:
+    """The extra that brings what the command's own package needs."""
+    package = next((entry.module for entry in entries if entry.name in words), "").split(".")[0]
+    return {"dsa_agents": "agents", "dsa_tuning": "tuning"}.get(package, "encoders")
 
 
 def _version(asked: bool) -> None:
