@@ -16,10 +16,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from dsa_env import __version__
 from dsa_env.bank import FeatureBank, resolve_bank
 from dsa_env.errors import DSAError, unknown
 from dsa_env.files import read_json, write_json
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
     from dsa_env.controller import GranularityController
 
 CONFIG, PROVENANCE = "config.json", "provenance.json"
-SUMMARY, CURVE, CHECKPOINT, BEST = "summary.json", "learning_curve.json", "checkpoint.pt", "best"
-PACKAGES = ("numpy", "gymnasium", "torch", "stable_baselines3", "sb3_contrib", "dsa_env")
+SUMMARY, CURVE, CHECKPOINT = "summary.json", "learning_curve.json", "checkpoint.pt"
+BEST, LAST = "best", "last"
+PACKAGES = ("numpy", "gymnasium", "torch", "stable_baselines3", "sb3_contrib")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class TrainConfig:
             holds all of them.
         timesteps: environment steps per seed; None for the algorithm's default.
         n_envs: environments stepped together; None for the algorithm's default.
+        validate_every: environment steps between two validations; None for 40 in all.
         seeds: one training each.
     """
 
@@ -61,6 +65,7 @@ class TrainConfig:
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     timesteps: int | None = None
     n_envs: int | None = None
+    validate_every: int | None = None
     seeds: tuple[int, ...] = (0,)
 
     @classmethod
@@ -79,34 +84,55 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A training's folder: open one with `RunFolder.open`."""
+    """A training's folder: open one with `RunFolder.open`.
+
+    Attributes:
+        path: the folder.
+        config: what was trained, every default written out.
+        provenance: with what; see `describe_provenance`.
+    """
 
     path: Path
     config: TrainConfig
     provenance: dict[str, Any]
-    bank: FeatureBank
+    _bank: str | Path | FeatureBank | None = None
 
     @classmethod
-    def open(cls, path: str | Path, *, bank: str | Path | FeatureBank | None = None) -> Self:
-        """Open a finished run together with the bank it was trained on.
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        bank: str | Path | FeatureBank | None = None,
+        check_bank: bool = True,
+    ) -> Self:
+        """Open a finished run, by default together with the bank it was trained on.
 
         Args:
             path: the run's folder.
             bank: where the bank lies now, if not where the run was trained.
+            check_bank: open the bank now, so that a missing or changed one is told at once;
+                who only wants the controllers does not need it.
 
         Raises:
             DSAError: when there is no run, a seed is unfinished, or the bank is another one.
         """
         folder = Path(path)
         config, provenance = read_run(folder)
-        run = cls(folder, config, provenance, open_bank(folder, config, provenance, bank))
+        run = cls(folder, config, provenance, bank)
         if unfinished := [seed for seed in run.seeds if not run.finished(seed)]:
             listed = ", ".join(map(str, unfinished))
             raise DSAError(
                 f"{folder} is unfinished (seed {listed}); "
                 f"continue it with `dsa train --out {folder} --resume`."
             )
+        if check_bank:
+            run.bank  # noqa: B018
         return run
+
+    @cached_property
+    def bank(self) -> FeatureBank:
+        """The bank; `DSAError` when its data is not what the run was trained on."""
+        return open_bank(self.path, self.config, self.provenance, self._bank)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -196,7 +222,7 @@ def describe_provenance(
     bank: FeatureBank, torch_threads: int, command: Sequence[str]
 ) -> dict[str, Any]:
     """With what a run is made: versions, machine, command line and the bank's data hash."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "dsa_env": __version__}
     return {
         "command_line": list(command),
         "versions": versions | {name: _version(name) for name in PACKAGES},

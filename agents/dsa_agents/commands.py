@@ -1,0 +1,183 @@
+"""The commands of this package: thin functions over it; what they need is imported inside them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dsa_env.errors import DSAError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+def train(
+    more_seeds: Annotated[list[int] | None, typer.Argument(hidden=True)] = None,
+    bank: Annotated[
+        str | None, typer.Option(help="Folder of a bank, or 'embedded'.  [default: embedded]")
+    ] = None,
+    direction: Annotated[
+        str | None,
+        typer.Option(help="text_to_image or image_to_text.  [default: text_to_image]"),
+    ] = None,
+    algorithm: Annotated[
+        str | None, typer.Option(help="ppo, a2c, sac, td3 or tqc.  [default: ppo]")
+    ] = None,
+    timesteps: Annotated[
+        int | None, typer.Option(help="Steps per seed.  [default: the algorithm's]")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="One training each: 0 1 2, or 0,1,2.  [default: 0]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="A single seed.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Weight of the hit.")] = None,
+    beta: Annotated[float | None, typer.Option(help="Weight of the penalty.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help='JSON file {"alpha": .., "beta": ..}.')
+    ] = None,
+    reward: Annotated[
+        str | None,
+        typer.Option(help="clipped, reciprocal_rank or package.module:name.  [default: clipped]"),
+    ] = None,
+    reward_arg: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE for the reward; repeatable.")
+    ] = None,
+    k: Annotated[int | None, typer.Option(help="Recall@k.  [default: 10]")] = None,
+    horizon: Annotated[int | None, typer.Option(help="Steps per episode.  [default: 1]")] = None,
+    n_envs: Annotated[
+        int | None, typer.Option(help="Environments stepped together.  [default: the algorithm's]")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Hyperparameter NAME=VALUE; repeatable."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder.  [default: runs/ALGORITHM-DIRECTION]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train an agent that chooses the granularity; writes a run's folder."""
+    from dsa_agents.run_folder import TrainConfig
+    from dsa_agents.train import train as run_training
+
+    given = {
+        "bank": bank,
+        "direction": direction,
+        "k": k,
+        "horizon": horizon,
+        "reward": reward,
+        "reward_kwargs": reward_kwargs(alpha, beta, weights, reward_arg or []),
+        "algorithm": algorithm,
+        "hyperparameters": dict(map(split_pair, setting or [])),
+        "timesteps": timesteps,
+        "n_envs": n_envs,
+        "seeds": parse_seeds(seeds, seed, more_seeds or []),
+    }
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value}
+    chosen |= {name: 0 for name in ("k", "horizon", "timesteps", "n_envs") if given[name] == 0}
+    import_from_here()
+    config = TrainConfig(**chosen)
+    folder = out or Path("runs") / f"{config.algorithm}-{config.direction}"
+    run = run_training(None if resume and not chosen else config, folder, resume=resume)
+    summaries = {seed: run.summary(seed) for seed in run.seeds}
+    if as_json:
+        print_json({"run": str(folder), "best_seed": run.best_seed, "seeds": summaries})
+        return
+    typer.echo("seed      steps  seconds  best validation reward (at step)")
+    for one, summary in summaries.items():
+        typer.echo(
+            f"{one:4d} {summary['timesteps']:10,d} {summary['train_seconds']:8.1f}  "
+            f"{summary['best_validation_reward']:.4f} ({summary['best_step']:,})"
+        )
+    typer.echo(f"Compare it with the baselines: dsa evaluate {folder}")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    out: Annotated[Path, typer.Option(help="New folder for the controller.")],
+    seed: Annotated[
+        int | None, typer.Option(help="Whose controller.  [default: the best on validation]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's controller as safetensors and JSON, loadable with torch alone."""
+    from dsa_agents.export import export as write_controller
+    from dsa_agents.run_folder import RunFolder
+
+    controller = write_controller(RunFolder.open(run, check_bank=False), out, seed)
+    if as_json:
+        print_json({"controller": str(out), **controller.config})
+        return
+    typer.echo(f"{out}: seed {controller.metadata['seed']}, inputs {controller.inputs}")
+    typer.echo(f"Load it: GranularityController.from_pretrained({str(out)!r})")
+
+
+def import_from_here() -> None:
+    """Let ``package.module:name`` name a module in the folder where the user stands."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on standard output."""
+    import json
+
+    typer.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def parse_seeds(seeds: str | None, seed: int | None, more: list[int]) -> tuple[int, ...] | None:
+    """The seeds that ``--seeds 0 1 2``, ``--seeds 0,1,2`` or ``--seed 0`` name; None for none."""
+    if seeds is None:
+        if more:
+            raise DSAError(f"Unexpected argument {more[0]}; seeds go behind --seeds.")
+        return None if seed is None else (seed,)
+    if seed is not None:
+        raise DSAError("Give --seed or --seeds, not both.")
+    try:
+        return (*(int(part) for part in seeds.replace(",", " ").split()), *more)
+    except ValueError:
+        raise DSAError(f"--seeds takes whole numbers such as 0 1 2, got {seeds!r}.") from None
+
+
+def split_pair(text: str) -> tuple[str, str]:
+    """``"name=value"`` in its two parts."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise DSAError(f"Expected NAME=VALUE, got {text!r}; write for example learning_rate=1e-3.")
+    return name.strip(), value.strip()
+
+
+def reward_kwargs(
+    alpha: float | None, beta: float | None, weights: Path | None, pairs: list[str]
+) -> dict[str, Any]:
+    """The reward's arguments: a file's weights, then single weights, then NAME=VALUE."""
+    kwargs: dict[str, Any] = {} if weights is None else read_weights(weights)
+    kwargs |= {n: v for n, v in (("alpha", alpha), ("beta", beta)) if v is not None}
+    return kwargs | {name: _plain(value) for name, value in map(split_pair, pairs)}
+
+
+def read_weights(path: Path) -> dict[str, float]:
+    """The two weights in a JSON file; `DSAError` when either is not there."""
+    from dsa_env.files import read_json
+
+    document = read_json(path)
+    try:
+        return {name: float(document[name]) for name in ("alpha", "beta")}
+    except (TypeError, KeyError, ValueError):
+        raise DSAError(
+            f'{path} holds no reward weights; it should look like {{"alpha": 1.0, "beta": 0.25}}.'
+        ) from None
+
+
+def _plain(text: str) -> Any:
+    """A number, true, false, null or a list where the text is JSON; else the text itself."""
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
