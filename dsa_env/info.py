@@ -18,16 +18,6 @@ from dsa_env.extras import DISTRIBUTION, installed_version, requirements
 if TYPE_CHECKING:
     from dsa_env.bank import FeatureBank
 
-ARRAYS = (
-    "text_features",
-    "image_coarse",
-    "image_fine",
-    "image_regions",
-    "region_boxes",
-    "fact_features",
-    "severity",
-)
-
 
 def info(
     bank: Annotated[
@@ -107,30 +97,30 @@ def bank_facts(bank: FeatureBank, verify: bool = False) -> dict[str, Any]:
     """
     if verify:
         bank.verify()
-    arrays = {name: getattr(bank, name) for name in ARRAYS}
+    images = {split: len(bank.split_images(split)) for split in bank.splits}
     return {
         "path": None if bank.path is None else str(bank.path),
         "sha256": bank.sha256,
         "verified": True if verify else None,
-        "texts": len(bank.text_features),
-        "images": len(bank.image_coarse),
+        "texts": bank.n_texts,
+        "images": bank.n_images,
+        "features": bank.dim,
         "facts": 0 if bank.fact_features is None else len(bank.fact_features),
         "splits": {
             split: {
-                "images": len(bank.split_images(split)),
+                "images": count,
                 "texts": len(bank.split_texts(split)),
-                "galleries": len(bank.galleries(split)),
+                "galleries": len(bank.galleries(split)) if count else 0,
             }
-            for split in bank.splits
+            for split, count in images.items()
         },
         "kinds": list(bank.kinds),
         "fine": bank.fine,
         "temperature": bank.temperature,
         "gallery_size": bank.gallery_size,
         "arrays": {
-            name: f"{array.dtype} {list(array.shape)}"
-            for name, array in arrays.items()
-            if array is not None
+            name: {"dtype": entry["dtype"], "shape": entry["shape"]}
+            for name, entry in bank.manifest["arrays"].items()
         },
         "provenance": bank.manifest.get("provenance"),
     }
