@@ -1,0 +1,290 @@
+"""The batched environment without its episodes: observations, outcomes, rewards, the oracle."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium.spaces import Box, Dict, Space
+from numpy.typing import ArrayLike, NDArray
+
+from dsa_env.errors import DSAError, unknown
+from dsa_env.oracle import best_granularity
+from dsa_env.outcome import Outcome
+from dsa_env.rewards import Reward, Terms, evaluate, resolve_reward
+
+if TYPE_CHECKING:
+    from dsa_env.bank import FeatureBank
+
+Observation = dict[str, NDArray[np.float32]]
+
+DIRECTIONS = ("text_to_image", "image_to_text")
+START = np.float32(0.5)
+"""The granularity that a refining agent (horizon above 1) is shown before its first action."""
+
+
+class RetrievalCore:
+    """One split of a bank as B independent retrieval problems, without state.
+
+    Both environments are thin faces over it, and a trainer that wants no episodes can use it
+    directly: `observe` and `evaluate` take any batch of queries.
+
+    Args:
+        bank: a folder, ``"embedded"`` or an open `FeatureBank`.
+        direction: ``"text_to_image"`` or ``"image_to_text"``.
+        split: which images' queries: ``"pretrain"``, ``"train"``, ``"validation"``, ``"test"``.
+        k: cut-off of Recall@k, from 1 to 10.
+        horizon: steps per episode; above 1 the observation also holds the current g and the
+            current retrieval's features.
+        reward: see `dsa_env.rewards.resolve_reward`.
+        reward_kwargs: arguments of the reward.
+        shortlist: candidates per query; by default the whole gallery up to 512, else 256.
+
+    Attributes:
+        bank: the open `FeatureBank`.
+        retrieval: the split's queries, candidates and exact outcome curves.
+        reward: the resolved reward.
+        reward_space: where a vector reward lies; None for a scalar reward.
+        observation_space: of one query.
+        action_space: ``Box(0, 1, (1,), float32)``, the granularity g.
+
+    Raises:
+        DSAError: an argument is unknown or out of range, or the reward breaks its contract.
+    """
+
+    def __init__(
+        self,
+        bank: str | os.PathLike[str] | FeatureBank = "embedded",
+        direction: str = "text_to_image",
+        split: str = "train",
+        k: int = 10,
+        horizon: int = 1,
+        reward: Any = None,
+        reward_kwargs: dict[str, Any] | None = None,
+        shortlist: int | None = None,
+    ) -> None:
+        from dsa_env.bank import resolve_bank
+        from dsa_env.bank_format import SPLITS
+        from dsa_env.shortlist import load_retrieval
+
+        if direction not in DIRECTIONS:
+            raise unknown("direction", direction, DIRECTIONS)
+        if split not in SPLITS:
+            raise unknown("split", split, SPLITS)
+        self.k = _whole("k", k)
+        self.horizon = _whole("horizon", horizon)
+        self.direction = direction
+        self.split = split
+        self.reward: Reward = resolve_reward(reward, reward_kwargs)
+        self.bank: FeatureBank = resolve_bank(bank)
+        self.retrieval = load_retrieval(self.bank, direction, split, shortlist=shortlist)
+        if self.k > self.retrieval.k_max:
+            raise DSAError(f"k must be at most {self.retrieval.k_max}, got {k}.")
+        self._arguments: dict[str, Any] = {
+            "bank": bank,
+            "direction": direction,
+            "split": split,
+            "k": self.k,
+            "horizon": self.horizon,
+            "reward": self.reward,
+            "shortlist": shortlist,
+        }
+        values, terms, _ = self._probe()
+        self.term_names = tuple(terms)
+        self.reward_space = _reward_space(self.reward, values)
+        self.observation_space = self._observation_space()
+        self.action_space = Box(0.0, 1.0, (1,), np.float32)
+
+    def __reduce__(self) -> tuple[Callable[[], RetrievalCore], tuple[()]]:
+        """Pickle as the arguments: the arrays are loaded again from the bank."""
+        return functools.partial(RetrievalCore, **self._arguments), ()
+
+    @property
+    def n_queries(self) -> int:
+        """Number of queries Q of the split."""
+        return len(self.retrieval.query_ids)
+
+    def observe(
+        self,
+        query: ArrayLike,
+        granularity: ArrayLike | None = None,
+        retrieved: ArrayLike | None = None,
+    ) -> Observation:
+        """What an agent sees of B queries; holds nothing that is unknown at inference.
+
+        Args:
+            query: [B] integers in [0, Q).
+            granularity: [B] the g last used; only for horizon above 1, by default 0.5.
+            retrieved: [B] bank ids of the items on top, -1 for none yet; only for horizon above 1.
+
+        Returns:
+            Fresh float32 arrays in [-1, 1]: ``text`` [B, Dt], ``image`` [B, Di] and, for horizon
+            above 1, ``granularity`` [B, 1] and ``retrieved`` [B, Dr].
+        """
+        index = np.asarray(query)
+        observation = {
+            "text": np.take(self.retrieval.text_observation, index, axis=0),
+            "image": np.take(self.retrieval.image_observation, index, axis=0),
+        }
+        if self.horizon > 1:
+            used = np.full(len(index), START) if granularity is None else granularity
+            item = np.full(len(index), -1) if retrieved is None else np.asarray(retrieved)
+            observation["granularity"] = np.array(used, dtype=np.float32)[:, None]
+            observation["retrieved"] = np.take(self._item_table, self._item_row[item], axis=0)
+        return observation
+
+    def evaluate(self, query: ArrayLike, g: ArrayLike) -> tuple[NDArray[Any], Terms, Outcome]:
+        """Use granularity g [B] for the queries [B].
+
+        Returns:
+            The reward's values [B] (or [B, m]), its terms (name -> [B]) and the `Outcome`.
+
+        Raises:
+            DSAError: the reward breaks its contract.
+        """
+        outcome = self.retrieval.outcomes(np.asarray(query), np.asarray(g, np.float32), self.k)
+        values, terms = evaluate(self.reward, outcome)
+        return values, terms, outcome
+
+    def step(self, query: NDArray[np.int64], g: NDArray[np.float32]) -> tuple[Any, dict[str, Any]]:
+        """`evaluate` with the info of a step.
+
+        Returns:
+            values: [B] or [B, m] float64.
+            info: name -> [B] array, ``reward_terms`` a dict of such; the same keys every time.
+        """
+        raw, terms, outcome = self.evaluate(query, g)
+        if terms.keys() != set(self.term_names) or raw.shape[1:] != self._value_shape:
+            raise DSAError(
+                f"The reward changed its form: it returned shape {raw.shape} and the terms "
+                f"{list(terms)}, before (B, *{self._value_shape}) and {list(self.term_names)}; "
+                "return the same at every call."
+            )
+        values = raw.astype(np.float64)
+        best, _ = self.oracle()
+        oracle_reward = best[query]
+        info = {
+            "query": query.astype(np.int64),
+            "rank": outcome.rank.astype(np.float64),
+            "recall": outcome.recall.astype(np.float64),
+            "severity": outcome.severity.astype(np.float64),
+            "granularity": outcome.granularity.astype(np.float64),
+            "retrieved": outcome.retrieved.astype(np.int64),
+            "oracle_reward": oracle_reward,
+            "regret": oracle_reward - values if values.ndim == 1 else oracle_reward.copy(),
+            "reward_terms": {name: term.astype(np.float64) for name, term in terms.items()},
+        }
+        return values, info
+
+    def oracle(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The best reward of each query and a g that earns it, over all g in [0, 1].
+
+        Exact, not a grid (see `dsa_env.oracle`). Computed once.
+
+        Returns:
+            reward [Q] and g [Q], float64; NaN for vector rewards, which have no single best.
+        """
+        return self._oracle
+
+    @functools.cached_property
+    def _oracle(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self.reward_space is not None:
+            nothing = np.full(self.n_queries, np.nan)
+            return nothing, nothing
+        return best_granularity(self.retrieval.curves, self.reward, self.k)
+
+    @property
+    def _value_shape(self) -> tuple[int, ...]:
+        return () if self.reward_space is None else self.reward_space.shape
+
+    def _probe(self) -> tuple[NDArray[Any], Terms, Outcome]:
+        """Try the reward on three outcomes, so that a wrong one is refused on arrival."""
+        return self.evaluate(np.arange(3) % self.n_queries, np.full(3, START))
+
+    def _observation_space(self) -> Dict:
+        sizes = {
+            "text": self.retrieval.text_observation.shape[1],
+            "image": self.retrieval.image_observation.shape[1],
+        }
+        spaces: dict[str, Space[Any]] = {
+            name: Box(-1.0, 1.0, (size,), np.float32) for name, size in sizes.items()
+        }
+        if self.horizon > 1:
+            width = self._item_table.shape[1]
+            spaces["granularity"] = Box(0.0, 1.0, (1,), np.float32)
+            spaces["retrieved"] = Box(-1.0, 1.0, (width,), np.float32)
+        return Dict(spaces)
+
+    @functools.cached_property
+    def _items(self) -> NDArray[np.int64]:
+        """[U] bank ids of the items that are on top of some query for some g, ascending."""
+        return np.unique(self.retrieval.curves.item).astype(np.int64)
+
+    @functools.cached_property
+    def _item_table(self) -> NDArray[np.float32]:
+        """[U + 1, Dr] the features of `_items`; the last row, for no item yet, is zeros."""
+        if self.direction == "text_to_image":
+            views = [self.bank.image_coarse[self._items], self.bank.fine_features(self._items)]
+        else:
+            views = [self.bank.text_features[self._items]]
+        features = np.concatenate(views, axis=1).astype(np.float32)
+        return np.pad(np.clip(features, -1, 1), ((0, 1), (0, 0)))
+
+    @functools.cached_property
+    def _item_row(self) -> NDArray[np.int64]:
+        """Bank id -> row of `_item_table`; the last entry, reached by -1, is the row of zeros."""
+        row = np.full(int(self._items[-1]) + 2, len(self._items), dtype=np.int64)
+        row[self._items] = np.arange(len(self._items))
+        return row
+
+
+def check_actions(actions: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> NDArray[np.float32]:
+    """Turn actions of one of the `shapes` (the first is the space's) into g [B] in [0, 1].
+
+    Out-of-range actions are clipped, as a Gaussian policy produces them.
+
+    Raises:
+        DSAError: wrong shape, not numbers, or NaN.
+    """
+    try:
+        array = np.asarray(actions, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise DSAError(f"Actions must be numbers of shape {shapes[0]}, got {actions!r}.") from None
+    if array.shape not in shapes:
+        raise DSAError(
+            f"Expected actions of shape {shapes[0]}, the granularity g in [0, 1], got shape "
+            f"{array.shape}; reshape them."
+        )
+    flat = array.reshape(-1)
+    if np.isnan(flat).any():
+        where = int(np.flatnonzero(np.isnan(flat))[0])
+        raise DSAError(
+            f"Action {where} is NaN: the policy has diverged; lower its learning rate or check "
+            "what it is fed."
+        )
+    return np.clip(flat, 0.0, 1.0)
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise DSAError(f"{name} must be a whole number of at least 1, got {value!r}.")
+    return int(value)
+
+
+def _reward_space(reward: Reward, values: NDArray[Any]) -> Box | None:
+    """Where a vector reward lies: what it says itself, else everywhere; None for a scalar."""
+    if values.ndim == 1:
+        return None
+    space = getattr(reward, "reward_space", None)
+    if space is None:
+        return Box(-np.inf, np.inf, values.shape[1:], np.float32)
+    if not isinstance(space, Box) or space.shape != values.shape[1:]:
+        raise DSAError(
+            f"The reward's reward_space must be a Box of shape {values.shape[1:]} like its values, "
+            f"got {space!r}."
+        )
+    return space

@@ -1,0 +1,115 @@
+"""The best granularity of every query, from its exact outcome curve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsa_env.outcome import Outcome
+from dsa_env.rewards import Reward, evaluate
+
+if TYPE_CHECKING:
+    from dsa_env.breakpoints import Curves
+
+NARROW = 1e-7
+"""A stretch below this at an end of [0, 1] is that end, as far as a float32 action can tell."""
+MARGIN = 1e-6
+"""How far from the edge of a segment a float32 action is surely inside it."""
+CHUNK = 1 << 18
+"""Segments that are given to the reward at once; bounds the memory of large banks."""
+
+
+def best_granularity(
+    curves: Curves, reward: Reward, k: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The best reward of every query over all g, and a g that earns it.
+
+    A query's outcome is constant between the breakpoints of its curve, so a reward that does not
+    look at g itself is too, and its best over the segments is its best over [0, 1]. A reward that
+    does look at g (a price for detail, say) is evaluated at both ends and the middle of every
+    segment, which is exact where it is monotone or convex in g within a segment.
+
+    Args:
+        curves: the outcome curves of Q queries, S segments in all.
+        reward: a scalar reward.
+        k: the cut-off of the recall.
+
+    Returns:
+        The best reward [Q] and g [Q] in float64: the middle of the widest stretch of g that earns
+        the best reward all along, or, where there is no such stretch, the best of the points.
+    """
+    points = np.stack([curves.start, (curves.start + curves.end) / 2, curves.end])
+    query = np.repeat(np.arange(len(curves.indptr) - 1), np.diff(curves.indptr))
+    values = np.stack([_on_segments(curves, reward, k, query, g) for g in points])
+    first = curves.indptr[:-1]
+    best = np.maximum.reduceat(values.max(axis=0), first)
+    flat = (values == best[query]).all(axis=0)
+    g = _widest(curves, query, flat)
+    bare = np.isnan(g)
+    if bare.any():
+        g[bare] = _best_point(values, _inside(points), query, best)[bare]
+    return best, g
+
+
+def _inside(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The points [3, S] drawn so far into their segments that rounding to float32 keeps them there.
+
+    The ends of [0, 1] stay: they belong to their segments.
+    """
+    start, _, end = points
+    margin = np.minimum(MARGIN, (end - start) / 2)
+    first = np.where(start == 0, 0.0, start + margin)
+    last = np.where(end == 1, 1.0, end - margin)
+    return np.clip(points, first, last)
+
+
+def _on_segments(
+    curves: Curves, reward: Reward, k: int, query: NDArray[np.int64], g: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The reward [S] of every segment's outcome, with granularity g [S]."""
+    values = np.empty(len(query), dtype=np.float64)
+    for begin in range(0, len(query), CHUNK):
+        part = slice(begin, begin + CHUNK)
+        outcome = Outcome.from_rank(
+            query[part], g[part], curves.rank[part], curves.severity[part], curves.item[part], k
+        )
+        values[part], _ = evaluate(reward, outcome)
+    return values
+
+
+def _widest(
+    curves: Curves, query: NDArray[np.int64], flat: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """[Q] the middle of each query's widest run of `flat` segments; NaN where it has none."""
+    middle = np.full(len(curves.indptr) - 1, np.nan)
+    chosen = np.flatnonzero(flat)
+    if len(chosen) == 0:
+        return middle
+    opens = np.ones(len(chosen), dtype=np.bool_)
+    opens[1:] = (np.diff(chosen) > 1) | (np.diff(query[chosen]) > 0)
+    run = np.flatnonzero(opens)
+    begin = curves.start[chosen[run]]
+    end = curves.end[chosen[np.append(run[1:], len(chosen)) - 1]]
+    owner = query[chosen[run]]
+    # Widest last within each query (the earliest among equals), so that it is what remains.
+    order = np.lexsort((-begin, end - begin, owner))
+    g = (begin + end) / 2
+    at_an_end = (end - begin < NARROW) & ((begin == 0) | (end == 1))
+    g[at_an_end] = np.round(g[at_an_end])
+    middle[owner[order]] = g[order]
+    return middle
+
+
+def _best_point(
+    values: NDArray[np.float64],
+    points: NDArray[np.float64],
+    query: NDArray[np.int64],
+    best: NDArray[Any],
+) -> NDArray[np.float64]:
+    """[Q] the lowest of the evaluated points that earns each query's best reward."""
+    g = np.full(len(best), np.inf)
+    hit = values == best[query]
+    np.minimum.at(g, np.broadcast_to(query, hit.shape)[hit], points[hit])
+    return g
