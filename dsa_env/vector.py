@@ -1,0 +1,152 @@
+"""The native vector environment: many episodes in a few array operations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from dsa_env.core import Observation, RetrievalCore, check_actions
+from dsa_env.env import RENDER_MODES
+from dsa_env.episodes import Episodes, draw_key
+from dsa_env.errors import DSAError, unknown
+from dsa_env.infos import FinalInfos, unbatch, with_masks
+
+if TYPE_CHECKING:
+    from dsa_env.bank import FeatureBank
+
+
+class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]):
+    """`RetrievalEnv`, `num_envs` times side by side; that class documents the environment.
+
+    Autoreset is SAME_STEP: the step that ends the episodes (all end together) returns the first
+    observations of the next ones, and the last ones' in ``infos["final_obs"]`` and
+    ``infos["final_info"]``. With ``horizon=1`` every step is such a step. Environment i, seeded
+    with s, does exactly what a `RetrievalEnv` does that is seeded with s + i.
+
+    ``infos`` follows Gymnasium's convention: arrays [num_envs] with a mask ``_key`` for each key.
+    ``infos["final_obs"]`` is made when it is first asked for, so who does not need it pays nothing.
+
+    Args:
+        num_envs: number of environments.
+        bank: this and the others as in `RetrievalEnv`.
+        direction: see there.
+        split: see there.
+        k: see there.
+        horizon: see there.
+        reward: see there.
+        reward_kwargs: see there.
+        shortlist: see there.
+        render_mode: see there.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 1,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        bank: str | os.PathLike[str] | FeatureBank = "embedded",
+        direction: str = "text_to_image",
+        split: str = "train",
+        k: int = 10,
+        horizon: int = 1,
+        reward: Any = None,
+        reward_kwargs: dict[str, Any] | None = None,
+        shortlist: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise unknown("render mode", render_mode, RENDER_MODES)
+        if num_envs < 1:
+            raise DSAError(f"num_envs must be at least 1, got {num_envs}.")
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.core = RetrievalCore(
+            bank, direction, split, k, horizon, reward, reward_kwargs, shortlist
+        )
+        self.single_observation_space = self.core.observation_space
+        self.single_action_space = self.core.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.reward_space: Box | None = self.core.reward_space
+        self._episodes = Episodes(self.core, num_envs)
+        self._keyed = False
+        self._shown: tuple[NDArray[np.int64], NDArray[np.float32] | None] | None = None
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start new episodes everywhere.
+
+        Args:
+            seed: one number s, for s + i in environment i, or one number each.
+            options: ``{"query": i}``, or one i each, chooses the queries.
+        """
+        self._seed(seed)
+        info = self._episodes.begin(options)
+        self._shown = self._episodes.query, None
+        return self._episodes.observe(), with_masks(info, self.num_envs)
+
+    def step(
+        self, actions: NDArray[np.float32]
+    ) -> tuple[Observation, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Use granularities [num_envs, 1], clipped to [0, 1]; rewards are float64."""
+        g = check_actions(actions, ((self.num_envs, 1), (self.num_envs,)))
+        state = self._episodes
+        values, terminated, info = state.advance(g)
+        self._shown = state.query, g
+        infos = with_masks(info, self.num_envs)
+        if terminated:
+            last = (state.query, state.granularity, state.retrieved)
+            everyone = np.ones(self.num_envs, dtype=np.bool_)
+            final = {"_final_obs": everyone, "final_info": infos, "_final_info": everyone.copy()}
+            infos = FinalInfos(
+                {**final, **with_masks(state.begin(), self.num_envs)},
+                lambda: unbatch(self.core.observe(*last)),
+            )
+        terminations = np.full(self.num_envs, terminated)
+        truncations = np.zeros(self.num_envs, dtype=np.bool_)
+        return state.observe(), values, terminations, truncations, infos
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A frame for each environment: the step just taken, also where a new episode has begun."""
+        if self.render_mode is None:
+            return None
+        if self._shown is None:
+            raise DSAError("There is nothing to render yet: call reset() first.")
+        from dsa_env.rendering import render
+
+        query, used = self._shown
+        granularity = [None] * self.num_envs if used is None else used
+        return tuple(
+            render(self.core, int(q), g, self.render_mode)
+            for q, g in zip(query, granularity, strict=True)
+        )
+
+    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
+        """Give every environment the key that the scalar environment would draw."""
+        if seed is None:
+            if not self._keyed:
+                self._episodes.seed([draw_key(self.np_random) for _ in range(self.num_envs)])
+                self._keyed = True
+            return
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+        if len(seeds) != self.num_envs:
+            raise DSAError(f"Give one seed, or {self.num_envs} of them; got {len(seeds)}.")
+        super().reset(seed=seeds[0])
+        self._episodes.seed([draw_key(seeding.np_random(one)[0]) for one in seeds])
+        self._keyed = True
