@@ -87,7 +87,8 @@ def synthetic_bank(
     text_facts, image_facts = _facts(world)
     severity = _severity(text_facts, image_facts)
     if not facts:
-        severity = np.clip(severity + DOUBT * rng.standard_normal(severity.shape), 0, 1)
+        doubt = np.random.default_rng([seed, 1]).standard_normal(severity.shape)
+        severity = np.clip(severity + DOUBT * doubt, 0, 1)
     return FeatureBank.from_arrays(
         text=_unit(described + _noise(rng, described.shape, WRITTEN)),
         coarse=_through_haze(rng, scene, world.wide),
