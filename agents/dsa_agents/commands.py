@@ -95,6 +95,79 @@ def train(
     typer.echo(f"Compare it with the baselines: dsa evaluate {folder}")
 
 
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    split: Annotated[
+        str, typer.Option(help="test, or validation while you still choose between runs.")
+    ] = "test",
+    bank: Annotated[
+        str | None, typer.Option(help="Where the run's bank lies now.  [default: where it was]")
+    ] = None,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Resamples behind the intervals; 0 for none.")
+    ] = 2000,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a run's agent with every baseline; writes results.json, plots and a report.
+
+    Says whether granularity matters on this data: whether a policy that knew every training
+    query's whole reward curve beats the best fixed g.
+    """
+    from rich.console import Console
+
+    from dsa_agents.evaluate import evaluate as run_evaluation
+    from dsa_agents.report import REPORT, write_evaluation
+    from dsa_agents.run_folder import RunFolder
+    from dsa_agents.tables import print_results
+
+    import_from_here()
+    opened = RunFolder.open(run, bank=bank)
+    evaluation = run_evaluation(opened, split=split, resamples=bootstrap)
+    folder = run if split == "test" else run / split
+    write_evaluation(evaluation, opened, folder)
+    if as_json:
+        print_json(evaluation.results)
+        return
+    print_results(evaluation.results, Console())
+    typer.echo(f"Report: {folder / REPORT}")
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the runs and the report go.")] = Path(
+        "runs/demo"
+    ),
+    bank: Annotated[str, typer.Option(help="Folder of a bank, or 'embedded'.")] = "embedded",
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many seeds, counted from 0.  [default: 3]")
+    ] = None,
+    timesteps: Annotated[
+        int | None, typer.Option(help="Steps per seed.  [default: the algorithm's]")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw an earlier demonstration in --out away.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train and compare both directions on the embedded world, with a report.
+
+    The same command continues a demonstration that was interrupted.
+    """
+    from rich.console import Console
+
+    from dsa_agents.demo import SEEDS
+    from dsa_agents.demo import demo as run_demo
+    from dsa_agents.tables import print_results
+
+    found = run_demo(out, bank=bank, seeds=seeds or SEEDS, timesteps=timesteps, overwrite=overwrite)
+    if as_json:
+        results = {section.results["direction"]: section.results for section in found.sections}
+        print_json({"report": str(found.report), "seconds": found.seconds, "results": results})
+        return
+    for section in found.sections:
+        print_results(section.results, Console())
+    typer.echo(f"Done in {found.seconds / 60:.1f} minutes. Report: {found.report}")
+
+
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     out: Annotated[Path, typer.Option(help="New folder for the controller.")],
