@@ -112,16 +112,18 @@ def single_root(b0: float, b1: float, b2: float, b3: float, b4: float) -> float:
     e0, e1, e2 = d1 - d0, d2 - d1, d3 - d2
     p1, p2, p3, p4 = 4.0 * d0, 6.0 * e0, 4.0 * (e1 - e0), (e2 - e1) - (e1 - e0)
     low, high = 0.0, 1.0
-    t = b0 / (b0 - b4) if b0 * b4 < 0.0 else 0.5
+    t = min(max(b0 / (b0 - b4), 0.02), 0.98) if b0 * b4 < 0.0 else 0.5
     for _ in range(64):
         value = b0 + t * (p1 + t * (p2 + t * (p3 + t * p4)))
+        if value == 0.0:
+            break
         if (value < 0.0) == rising:
             low = t
         else:
             high = t
         slope = p1 + t * (2.0 * p2 + t * (3.0 * p3 + t * 4.0 * p4))
         step = t - value / slope if slope != 0.0 else -1.0
-        if not low <= step <= high:
+        if not low < step < high:  # an end may be a root of its own
             step = 0.5 * (low + high)
         moved = abs(step - t)
         t = step
