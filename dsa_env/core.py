@@ -12,6 +12,7 @@ from gymnasium.spaces import Box, Dict, Space
 from numpy.typing import ArrayLike, NDArray
 
 from dsa_env.errors import DSAError, unknown
+from dsa_env.lookup import look_up
 from dsa_env.oracle import best_granularity
 from dsa_env.outcome import Outcome
 from dsa_env.rewards import Reward, Terms, evaluate, resolve_reward
@@ -145,9 +146,29 @@ class RetrievalCore:
         Raises:
             DSAError: the reward breaks its contract.
         """
-        outcome = self.retrieval.outcomes(np.asarray(query), np.asarray(g, np.float32), self.k)
+        outcome = self.outcome(query, g)
         values, terms = evaluate(self.reward, outcome)
         return values, terms, outcome
+
+    def outcome(self, query: ArrayLike, g: ArrayLike) -> Outcome:
+        """What granularity g [B] leads to for the queries [B], each in [0, Q).
+
+        The same as ``retrieval.outcomes``, compiled.
+        """
+        asked = np.ascontiguousarray(query, dtype=np.int64)
+        used = np.ascontiguousarray(g, dtype=np.float32)
+        if asked.shape != used.shape or asked.ndim != 1:
+            raise DSAError(
+                f"query and g must be one-dimensional and of one length, got shapes {asked.shape} "
+                f"and {used.shape}."
+            )
+        if len(asked) and not 0 <= asked.min() <= asked.max() < self.n_queries:
+            raise DSAError(f"Queries must lie in 0..{self.n_queries - 1}, got {query!r}.")
+        if len(used) and not 0 <= used.min() <= used.max() <= 1:
+            raise DSAError(f"Granularities must lie in [0, 1], got {g!r}; clip them.")
+        rank, severity, item = look_up(*self._curves, asked, used)
+        recall = (rank <= self.k).astype(np.float32)
+        return Outcome(asked, used, rank, recall, severity, item, self.k)
 
     def step(self, query: NDArray[np.int64], g: NDArray[np.float32]) -> tuple[Any, dict[str, Any]]:
         """`evaluate` with the info of a step.
@@ -188,6 +209,18 @@ class RetrievalCore:
             reward [Q] and g [Q], float64; NaN for vector rewards, which have no single best.
         """
         return self._oracle
+
+    @functools.cached_property
+    def _curves(self) -> tuple[Any, Any, Any, Any, Any]:
+        """What `look_up` needs of the outcome curves, contiguous and of the types it takes."""
+        curves = self.retrieval.curves
+        return (
+            np.ascontiguousarray(curves.indptr, dtype=np.int64),
+            np.ascontiguousarray(curves.start, dtype=np.float64),
+            np.ascontiguousarray(curves.rank, dtype=np.float32),
+            np.ascontiguousarray(curves.severity, dtype=np.float32),
+            np.ascontiguousarray(curves.item, dtype=np.int32),
+        )
 
     @functools.cached_property
     def _oracle(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -20,9 +20,10 @@ def first_info(info: dict[str, Any]) -> dict[str, Any]:
 def with_masks(info: dict[str, Any], n: int) -> dict[str, Any]:
     """Gymnasium's vector form: beside each key a mask ``_key`` [n] of who has it (all of them)."""
     masked: dict[str, Any] = {}
-    for name, value in info.items():
+    masks = np.ones((len(info), n), dtype=np.bool_)
+    for (name, value), mask in zip(info.items(), masks, strict=True):
         masked[name] = with_masks(value, n) if isinstance(value, dict) else value
-        masked[f"_{name}"] = np.ones(n, dtype=np.bool_)
+        masked[f"_{name}"] = mask
     return masked
 
 

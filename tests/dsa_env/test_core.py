@@ -63,6 +63,41 @@ def test_outcomes_match_counting(direction: str) -> None:
         np.testing.assert_array_equal(outcome.recall, rank <= made.k)
 
 
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_the_compiled_lookup_is_the_plain_one(direction: str) -> None:
+    made = core(direction)
+    rng = np.random.default_rng(1)
+    query = rng.integers(made.n_queries, size=4000)
+    breaks = made.retrieval.curves.start[rng.integers(len(made.retrieval.curves.start), size=1000)]
+    g = np.float32([*rng.random(2000), *breaks, *np.zeros(500), *np.ones(500)])
+    ours, plain = made.outcome(query, g), made.retrieval.outcomes(query, g, made.k)
+    for name in ("query", "granularity", "rank", "recall", "severity", "retrieved"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(plain, name))
+
+
+@pytest.mark.parametrize(
+    ("query", "g", "message"),
+    [
+        ([-1], [0.5], r"must lie in 0\.\.\d+, got \[-1\]"),
+        ([10**6], [0.5], "must lie in"),
+        ([1], [1.5], r"Granularities must lie in \[0, 1\], got \[1.5\]; clip"),
+        ([1], [np.nan], "Granularities must lie in"),
+        ([1, 2], [0.5], r"of one length, got shapes \(2,\) and \(1,\)"),
+        ([[1]], [[0.5]], "one-dimensional"),
+    ],
+)
+def test_queries_and_granularities_out_of_range_are_refused(
+    query: Any, g: Any, message: str
+) -> None:
+    with pytest.raises(DSAError, match=message):
+        core().evaluate(query, g)
+
+
+def test_no_queries_have_no_outcome() -> None:
+    values, _, outcome = core().evaluate([], [])
+    assert len(values) == len(outcome) == 0
+
+
 @pytest.mark.parametrize("reward", [*SCALAR_REWARDS, price_of_detail])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_no_point_of_a_fine_grid_beats_the_oracle(direction: str, reward: Any) -> None:
