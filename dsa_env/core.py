@@ -19,6 +19,7 @@ from dsa_env.rewards import Reward, Terms, evaluate, resolve_reward
 
 if TYPE_CHECKING:
     from dsa_env.bank import FeatureBank
+    from dsa_env.shortlist import Retrieval
 
 Observation = dict[str, NDArray[np.float32]]
 
@@ -46,7 +47,6 @@ class RetrievalCore:
 
     Attributes:
         bank: the open `FeatureBank`.
-        retrieval: the split's queries, candidates and exact outcome curves.
         reward: the resolved reward.
         reward_space: where a vector reward lies; None for a scalar reward.
         observation_space: of one query.
@@ -102,6 +102,20 @@ class RetrievalCore:
     def __reduce__(self) -> tuple[Callable[[], RetrievalCore], tuple[()]]:
         """Pickle as the arguments: the arrays are loaded again from the bank."""
         return functools.partial(RetrievalCore, **self._arguments), ()
+
+    @property
+    def retrieval(self) -> Retrieval:
+        """The split's queries, candidates and curves; may be replaced, by a null one say.
+
+        A pickle of the core does not keep a replacement.
+        """
+        return self._retrieval
+
+    @retrieval.setter
+    def retrieval(self, retrieval: Retrieval) -> None:
+        self._retrieval = retrieval
+        for name in ("_curves", "_oracle", "_items", "_item_table", "_item_row"):
+            self.__dict__.pop(name, None)
 
     @property
     def n_queries(self) -> int:

@@ -66,7 +66,7 @@ class Episodes:
         """
         fixed = self._chosen(options or {})
         self.drawn += 1
-        step = np.uint64(self.drawn * GAMMA & KEY_LIMIT)
+        step = np.uint64(int(self.drawn) * GAMMA & KEY_LIMIT)
         drawn = splitmix64(self.key + step) % np.uint64(self.core.n_queries)
         self._restart(drawn.astype(np.int64) if fixed is None else fixed)
         self.elapsed = 0

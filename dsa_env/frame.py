@@ -113,7 +113,10 @@ def _draw_query(canvas: Canvas, shown: View) -> None:
     else:
         canvas.tile(MARGIN, 14, 84, shown.query)
         canvas.text(MARGIN + 98, 16, heading, 12, MUTED)
-        canvas.text(MARGIN + 98, 38, shown.query.label, 20)
+        canvas.text(MARGIN + 98, 34, shown.query.label, 20)
+        for row, answer in enumerate(shown.answers[:2]):
+            line = wrap(canvas, answer, 13, WIDTH - 2 * MARGIN - 98, 1)[0]
+            canvas.text(MARGIN + 98, 62 + 18 * row, line, 13, MUTED)
 
 
 def _draw_pictures(canvas: Canvas, items: tuple[Item, ...]) -> None:

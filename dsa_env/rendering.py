@@ -46,6 +46,7 @@ class View:
         title: direction, split and cut-off.
         pictures: whether the retrieved items are pictures (else captions).
         query: what was asked.
+        answers: the texts that belong to a picture that was asked; empty for a text.
         kind: the query's kind, empty where the bank has none.
         items: the best candidates at g; empty before the first action.
         g: the granularity used; None before the first action.
@@ -57,6 +58,7 @@ class View:
     title: str
     pictures: bool
     query: Item
+    answers: tuple[str, ...]
     kind: str
     items: tuple[Item, ...]
     g: float | None
@@ -97,10 +99,12 @@ def view(core: RetrievalCore, query: int, g: float | None) -> View:
         values, info = core.step(np.array([query]), np.array([g], dtype=np.float32))
         terms = {name: float(term[0]) for name, term in info["reward_terms"].items()}
         numbers = _numbers(values[0], info)
+    asked = _item(core, int(retrieval.query_ids[query]), picture=not to_image)
     return View(
         title=f"{core.direction.replace('_', ' ')}, {core.split}, Recall@{core.k}",
         pictures=to_image,
-        query=_item(core, int(retrieval.query_ids[query]), picture=not to_image),
+        query=asked,
+        answers=() if to_image else _captions(core, asked.id),
         kind=kind,
         items=items,
         g=None if g is None else float(g),
@@ -113,7 +117,9 @@ def view(core: RetrievalCore, query: int, g: float | None) -> View:
 def as_text(shown: View) -> str:
     """The view as lines of text."""
     kind = f" ({shown.kind})" if shown.kind else ""
-    lines = [f"{shown.title}", f"query{kind}: {shown.query.label}", _gauge(shown)]
+    lines = [shown.title, f"query{kind}: {shown.query.label}"]
+    lines += [f"       {answer}" for answer in shown.answers]
+    lines.append(_gauge(shown))
     lines += [
         f"{place:>3}. {item.score:+.3f} {'*' if item.positive else ' '} {item.label}"
         for place, item in enumerate(shown.items, 1)
@@ -166,6 +172,12 @@ def _item(core: RetrievalCore, id: int, *, picture: bool, **shown: Any) -> Item:
         return Item(f"picture {id}", file if file and file.is_file() else None, id, **shown)
     texts = core.bank.texts
     return Item(f"text {id}" if texts is None else texts[id], None, id, **shown)
+
+
+def _captions(core: RetrievalCore, image: int) -> tuple[str, ...]:
+    """The first two texts that belong to a picture."""
+    ids = core.bank.captions_of.row(image)[:2]
+    return tuple(_item(core, int(id), picture=False).label for id in ids)
 
 
 def _numbers(value: Any, info: dict[str, Any]) -> dict[str, str]:

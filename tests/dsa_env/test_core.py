@@ -198,6 +198,17 @@ def test_a_pickled_core_is_the_same_core(tmp_path: Any) -> None:
         assert (copied.k, copied.split, copied.horizon) == (3, "train", 1)
 
 
+def test_a_replaced_retrieval_is_used_throughout() -> None:
+    made, other = core(), RetrievalCore(synthetic_bank(n_images=120, seed=4))
+    twin = RetrievalCore(bank(), horizon=2)
+    twin.oracle(), twin.observe([0])
+    twin.retrieval = other.retrieval
+    query, g = np.arange(9), np.linspace(0, 1, 9)
+    np.testing.assert_array_equal(twin.evaluate(query, g)[0], other.evaluate(query, g)[0])
+    np.testing.assert_array_equal(twin.oracle(), other.oracle())
+    assert not np.array_equal(made.oracle(), twin.oracle())
+
+
 def test_a_vector_reward_has_a_space_and_no_oracle() -> None:
     made = core(reward="terms")
     values, info = made.step(np.arange(4), np.linspace(0, 1, 4, dtype=np.float32))

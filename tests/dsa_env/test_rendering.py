@@ -59,6 +59,17 @@ def test_the_text_says_everything() -> None:
     assert text.index("#") - text.index("coarse |") == len("coarse |") + 10
 
 
+def test_a_picture_that_is_asked_shows_with_its_captions() -> None:
+    made = core("image_to_text")
+    image = made.retrieval.query_ids[2]
+    texts = made.bank.texts
+    assert texts is not None
+    text = as_text(view(made, 2, None))
+    assert f"query: picture {image}" in text
+    for caption in made.bank.captions_of.row(image):
+        assert texts[caption] in text
+
+
 def test_before_the_first_action_only_the_query_shows() -> None:
     text = as_text(view(core(), 0, None))
     assert "not chosen yet" in text
