@@ -176,11 +176,12 @@ class RetrievalCore:
                 f"query and g must be one-dimensional and of one length, got shapes {asked.shape} "
                 f"and {used.shape}."
             )
-        if len(asked) and not 0 <= asked.min() <= asked.max() < self.n_queries:
-            raise DSAError(f"Queries must lie in 0..{self.n_queries - 1}, got {query!r}.")
-        if len(used) and not 0 <= used.min() <= used.max() <= 1:
-            raise DSAError(f"Granularities must lie in [0, 1], got {g!r}; clip them.")
-        rank, severity, item = look_up(*self._curves, asked, used)
+        rank, severity, item, wrong = look_up(*self._curves, asked, used)
+        if wrong >= 0:
+            raise DSAError(
+                f"Queries must lie in 0..{self.n_queries - 1} and granularities in [0, 1], got "
+                f"query {asked[wrong]} with g {used[wrong]:g} at {wrong}."
+            )
         recall = (rank <= self.k).astype(np.float32)
         return Outcome(asked, used, rank, recall, severity, item, self.k)
 

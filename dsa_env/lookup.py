@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from dsa_env.jit import compiled
 
-Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
+Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], int]
 
 
 @compiled
@@ -20,7 +20,7 @@ def look_up(
     query: NDArray[np.int64],
     g: NDArray[np.float32],
 ) -> Found:
-    """Rank, severity and top item [B] of queries [B] at granularities g [B] in [0, 1].
+    """Rank, severity and top item [B] of queries [B] at granularities g [B].
 
     For each query a binary search among its own segments (some tens), so that what it touches
     stays in the cache; the same as ``curves.segment`` and three gathers, several times faster.
@@ -32,13 +32,18 @@ def look_up(
         severity: see there.
         item: see there.
         query: in [0, Q).
-        g: see above.
+        g: in [0, 1].
+
+    Returns:
+        The three arrays, and the first entry that is out of range, where it stopped (else -1).
     """
     size = len(query)
     ranks = np.empty(size, dtype=np.float32)
     severities = np.empty(size, dtype=np.float32)
     items = np.empty(size, dtype=np.int32)
     for b in range(size):
+        if not (0 <= query[b] < len(indptr) - 1 and 0 <= g[b] <= 1):
+            return ranks, severities, items, b
         low, high = indptr[query[b]], indptr[query[b] + 1]
         while high - low > 1:
             middle = (low + high) >> 1
@@ -47,4 +52,4 @@ def look_up(
             else:
                 high = middle
         ranks[b], severities[b], items[b] = rank[low], severity[low], item[low]
-    return ranks, severities, items
+    return ranks, severities, items, -1

@@ -78,10 +78,10 @@ def test_the_compiled_lookup_is_the_plain_one(direction: str) -> None:
 @pytest.mark.parametrize(
     ("query", "g", "message"),
     [
-        ([-1], [0.5], r"must lie in 0\.\.\d+, got \[-1\]"),
-        ([10**6], [0.5], "must lie in"),
-        ([1], [1.5], r"Granularities must lie in \[0, 1\], got \[1.5\]; clip"),
-        ([1], [np.nan], "Granularities must lie in"),
+        ([-1], [0.5], r"must lie in 0\.\.\d+ and .* got query -1 with g 0.5 at 0"),
+        ([1, 10**6], [0.5, 0.5], "got query 1000000 with g 0.5 at 1"),
+        ([1], [1.5], r"granularities in \[0, 1\], got query 1 with g 1.5"),
+        ([1], [np.nan], "with g nan"),
         ([1, 2], [0.5], r"of one length, got shapes \(2,\) and \(1,\)"),
         ([[1]], [[0.5]], "one-dimensional"),
     ],
