@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Self
 
 from dsa_env import __version__
@@ -142,7 +143,7 @@ class RunFolder:
     @property
     def train_seconds(self) -> float:
         """Mean seconds of training per seed."""
-        return sum(self.summary(seed)["train_seconds"] for seed in self.seeds) / len(self.seeds)
+        return fmean(self.summary(seed)["train_seconds"] for seed in self.seeds)
 
     @property
     def best_seed(self) -> int:
