@@ -1,0 +1,41 @@
+"""Datasets: what a bank is built from, one file a format, behind one small type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dsa_env.datasets.captions import Caption
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture with what is known of it.
+
+    Attributes:
+        file: its image file.
+        captions: the captions written for it.
+        facts: every fact that is known to hold of it, for judging hallucination.
+    """
+
+    file: Path
+    captions: tuple[Caption, ...]
+    facts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Pictures by split, with where they come from.
+
+    Attributes:
+        name: the dataset's name, recorded in the bank.
+        root: folder that the image files lie under.
+        splits: split name ("train", "validation", "test", "pretrain") to its pictures.
+        provenance: how the data was made or where it was read from.
+    """
+
+    name: str
+    root: Path
+    splits: dict[str, Sequence[Picture]]
+    provenance: dict[str, object] = field(default_factory=dict)

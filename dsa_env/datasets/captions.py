@@ -1,0 +1,181 @@
+"""Captions of four kinds for a scene graph, each with the facts that it asserts."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from dsa_env.datasets.scenes import Scene, crowdedness, dominant_color
+
+KINDS = ("scene", "object", "relation", "mixed")
+KIND_SHARES = (0.30, 0.30, 0.25, 0.15)  # how often the embedded world asks for each
+FACT_KINDS = ("scene", "object", "relation")
+_RELATION_WORDS = {
+    "left": "left of",
+    "right": "right of",
+    "front": "in front of",
+    "behind": "behind",
+}
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption and the facts that it asserts, each in canonical words.
+
+    Attributes:
+        text: the caption.
+        kind: one of `KINDS`.
+        facts: canonical facts such as "a wooden floor", "a small red metal cube" or
+            "a red cube left of a blue sphere"; true of the picture it was written for.
+        objects: indices of the objects that it names.
+    """
+
+    text: str
+    kind: str
+    facts: tuple[str, ...]
+    objects: tuple[int, ...] = ()
+
+
+def fact_kind(fact: str) -> str:
+    """Which of `FACT_KINDS` a canonical fact of the embedded world belongs to."""
+    if any(f" {word} a " in fact for word in _RELATION_WORDS.values()):
+        return "relation"
+    return "object" if fact.split()[-1] in ("cube", "sphere", "cylinder") else "scene"
+
+
+def describe(item: dict[str, str], *, size: bool, color: bool, material: bool) -> str:
+    """An object's noun phrase with the chosen attributes, such as "a small red metal cube"."""
+    words = [
+        item["size"] if size else "",
+        item["color"] if color else "",
+        item["material"] if material else "",
+        item["shape"],
+    ]
+    return "a " + " ".join(word for word in words if word)
+
+
+def scene_facts(scene: Scene) -> dict[str, str]:
+    """The scene-level facts that hold, by property; the original CLEVR tells only two of them."""
+    colors = [item["color"] for item in scene["objects"]]
+    properties = scene.get("properties") or {
+        "crowdedness": crowdedness(len(colors)),
+        "dominant_color": dominant_color(colors),
+    }
+    facts = {}
+    if "floor" in properties:
+        facts["floor"] = f"a {properties['floor']} floor"
+    if "light" in properties:
+        facts["light"] = f"{properties['light']} light"
+    if "layout" in properties and len(scene["objects"]) >= 3:
+        layout = properties["layout"]
+        facts["layout"] = "objects scattered" if layout == "scattered" else f"objects in a {layout}"
+        if layout == "two groups":
+            facts["layout"] = "objects in two groups"
+    if "crowdedness" in properties:
+        facts["crowdedness"] = f"a {properties['crowdedness']} scene"
+    if properties.get("dominant_color"):
+        facts["dominant_color"] = f"mostly {properties['dominant_color']} objects"
+    return facts
+
+
+def true_facts(scene: Scene) -> set[str]:
+    """Every fact that a caption could assert and that holds of the scene."""
+    facts = set(scene_facts(scene).values())
+    objects = scene["objects"]
+    for item in objects:
+        for size, color, material in itertools.product((True, False), repeat=3):
+            facts.add(describe(item, size=size, color=color, material=material))
+    names = [describe(item, size=False, color=True, material=False) for item in objects]
+    for relation, word in _RELATION_WORDS.items():
+        for i, others in enumerate(scene["relationships"][relation]):
+            facts.update(f"{names[j]} {word} {names[i]}" for j in others)
+    return facts
+
+
+def _object_phrase(item: dict[str, str], rng: np.random.Generator, color: float = 0.9) -> str:
+    """An object's description that keeps most attributes, `color` being the colour's chance."""
+    keep = rng.random(3) < (0.8, color, 0.7)
+    return describe(item, size=bool(keep[0]), color=bool(keep[1]), material=bool(keep[2]))
+
+
+def _join(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def scene_caption(scene: Scene, rng: np.random.Generator) -> Caption:
+    """A caption of the scene as a whole: two or more of its scene-level properties."""
+    facts = scene_facts(scene)
+    low = min(3, len(facts))
+    chosen = [list(facts)[i] for i in rng.permutation(len(facts))[: rng.integers(low, len(facts) + 1)]]
+    told = {name: facts[name] for name in facts if name in chosen}
+    head = told.get("crowdedness", "a scene")
+    places = []
+    if "floor" in told:
+        places.append(f"on {told['floor']}")
+    if "light" in told:
+        places.append(f"in {told['light']}")
+    things = [told[name] for name in ("layout", "dominant_color") if name in told]
+    text = " ".join([head, *places]) + (" with " + _join(things) if things else "")
+    return Caption(text, "scene", tuple(told.values()))
+
+
+def object_caption(scene: Scene, rng: np.random.Generator, most: int = 3) -> Caption:
+    """A caption of one to `most` objects, each with most of its attributes."""
+    count = min(len(scene["objects"]), int(rng.integers(1, most + 1)))
+    chosen = [int(i) for i in rng.permutation(len(scene["objects"]))[:count]]
+    phrases = [_object_phrase(scene["objects"][i], rng) for i in chosen]
+    return Caption(_join(phrases), "object", tuple(dict.fromkeys(phrases)), tuple(chosen))
+
+
+def relation_caption(scene: Scene, rng: np.random.Generator) -> Caption | None:
+    """A caption that relates two objects, or None where no two are clearly apart."""
+    pairs = [
+        (j, relation, i)
+        for relation in _RELATION_WORDS
+        for i, others in enumerate(scene["relationships"][relation])
+        for j in others
+    ]
+    if not pairs:
+        return None
+    subject, relation, anchor = pairs[rng.integers(len(pairs))]
+    first, second = scene["objects"][subject], scene["objects"][anchor]
+    word = _RELATION_WORDS[relation]
+    phrases = [_object_phrase(item, rng, color=1.0) for item in (first, second)]
+    names = [describe(item, size=False, color=True, material=False) for item in (first, second)]
+    facts = (*dict.fromkeys(phrases), f"{names[0]} {word} {names[1]}")
+    return Caption(f"{phrases[0]} {word} {phrases[1]}", "relation", facts, (subject, anchor))
+
+
+def mixed_caption(scene: Scene, rng: np.random.Generator) -> Caption:
+    """A caption of one or two objects within the scene they stand in."""
+    told = object_caption(scene, rng, most=2)
+    facts = scene_facts(scene)
+    places = [
+        f"{word} {facts[name]}"
+        for name, word in (("floor", "on"), ("light", "in"), ("crowdedness", "in"))
+        if name in facts
+    ]
+    count = int(rng.integers(1, 3))
+    chosen = [places[i] for i in sorted(rng.permutation(len(places))[:count])]
+    stated = tuple(place.split(" ", 1)[1] for place in chosen)
+    text = " ".join([told.text, *chosen])
+    return Caption(text, "mixed", told.facts + stated, told.objects)
+
+
+def write_caption(scene: Scene, kind: str, rng: np.random.Generator) -> Caption:
+    """One caption of the wanted kind; a lone object's relation becomes an object caption."""
+    if kind == "scene":
+        return scene_caption(scene, rng)
+    if kind == "mixed":
+        return mixed_caption(scene, rng)
+    caption = relation_caption(scene, rng) if kind == "relation" else None
+    return caption or object_caption(scene, rng)
+
+
+def write_captions(scene: Scene, count: int, seed: int = 0) -> list[Caption]:
+    """`count` captions of a scene, kinds drawn by `KIND_SHARES`, deterministic by seed."""
+    rng = np.random.default_rng([seed, 1, scene["image_index"], *scene["split"].encode()])
+    kinds = rng.choice(KINDS, count, p=KIND_SHARES)
+    return [write_caption(scene, str(kind), rng) for kind in kinds]
