@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from dsa_env.bank_arrays import Rows
 from dsa_env.bank_assembly import Details, Features, assemble
@@ -23,6 +23,7 @@ from dsa_env.bank_format import (
     hash_array,
     open_array,
     read_manifest,
+    unit_rows,
 )
 from dsa_env.bank_writer import write_bank
 from dsa_env.errors import BankError, DSAError, unknown
@@ -171,11 +172,12 @@ class FeatureBank:
             cuts.pop()
         return np.split(images, cuts)
 
-    def fine_features(self, images: ArrayLike) -> NDArray[np.float32]:
+    def fine_features(self, images: ArrayLike, dtype: DTypeLike = np.float32) -> Array:
         """One fine vector per image, whatever the query: given, else the mean of its regions.
 
         Args:
             images: image ids, any shape.
+            dtype: of the result; computed in float64.
 
         Returns:
             [..., D] unit vectors; the coarse features where an image has no region (or where its
@@ -184,12 +186,11 @@ class FeatureBank:
         ids = np.asarray(images, dtype=np.int64)
         if self.image_regions is None:
             assert self.image_fine is not None
-            return np.asarray(self.image_fine[ids], dtype=np.float32)
-        total = self.image_regions[ids].sum(axis=-2, dtype=np.float64)
-        length = np.linalg.norm(total, axis=-1, keepdims=True)
-        usable = length > 1e-6
-        fine = np.where(usable, total / np.where(usable, length, 1), self.image_coarse[ids])
-        return fine.astype(np.float32)
+            return unit_rows(self.image_fine[ids]).astype(dtype)
+        total = unit_rows(self.image_regions[ids]).sum(axis=-2)
+        usable = np.linalg.norm(total, axis=-1, keepdims=True) > 1e-6
+        fine = np.where(usable, total, self.image_coarse[ids].astype(np.float64))
+        return unit_rows(fine).astype(dtype)
 
     @property
     def arrays(self) -> Mapping[str, Array]:

@@ -83,6 +83,14 @@ MEANING = ("splits", "kinds", "fact_kinds", "fine", "temperature", "gallery_size
 """The manifest's settings that change what the arrays mean; they are part of the bank's hash."""
 
 
+def unit_rows(rows: Array) -> NDArray[np.float64]:
+    """Rows in float64, scaled to length 1 (what float16 or float32 lost); zeros stay zeros."""
+    values = np.asarray(rows, dtype=np.float64)
+    length = np.linalg.norm(values, axis=-1, keepdims=True)
+    unit: NDArray[np.float64] = values / np.where(length == 0, 1, length)
+    return unit
+
+
 def row_blocks(array: Array, block_bytes: int = BLOCK_BYTES) -> Iterator[slice]:
     """Slices over the first axis, each about `block_bytes` large as float64."""
     row_bytes = max(1, int(np.prod(array.shape[1:], dtype=np.int64))) * 8

@@ -13,10 +13,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 def compiled(function: F) -> F:
     """`numba.njit` that releases the GIL and keeps the machine code for the next process.
 
+    Dividing by zero gives infinity, as in numpy.
+
     Where neither the package's folder nor the user's cache can be written (read-only
     installations), the function is compiled anew in each process instead.
     """
     try:
-        return cast(F, numba.njit(function, cache=True, nogil=True))
+        return cast(F, numba.njit(function, cache=True, nogil=True, error_model="numpy"))
     except RuntimeError:  # "cannot cache function: no locator available for file ..."
-        return cast(F, numba.njit(function, nogil=True))
+        return cast(F, numba.njit(function, nogil=True, error_model="numpy"))

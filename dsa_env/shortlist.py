@@ -1,0 +1,194 @@
+"""From a bank's split to its `Retrieval`: shortlists, components, observations, curves."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsa_env import retrieval_cache
+from dsa_env.bank import FeatureBank
+from dsa_env.errors import BankError, DSAError, unknown
+from dsa_env.observation import observe
+from dsa_env.progress import bar
+from dsa_env.ragged import Ragged
+from dsa_env.retrieval import K_MAX, OutcomeCurves, Retrieval, null_retrieval, outcome_curves
+from dsa_env.selection import natural_shortlist, shortlist_size, with_positives
+from dsa_env.severity import pair_severity, pair_unsupported
+from dsa_env.similarity import component_blocks
+
+__all__ = [
+    "DIRECTIONS",
+    "OutcomeCurves",
+    "Retrieval",
+    "load_retrieval",
+    "null_retrieval",
+    "pair_severity",
+    "pair_unsupported",
+]
+
+DIRECTIONS = ("text_to_image", "image_to_text")
+SMALLEST = 2 * K_MAX
+"""A shorter shortlist could miss what belongs among the K_MAX best."""
+KEPT = 8
+"""How many retrievals a process keeps."""
+
+Ids = NDArray[np.integer[Any]]
+_log = logging.getLogger(__name__)
+_loaded: OrderedDict[str, Retrieval] = OrderedDict()
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Queries that are asked of the same items.
+
+    Attributes:
+        queries: bank ids [Q]. items: bank ids [n]. positives: query -> positions in `items`.
+    """
+
+    queries: Ids
+    items: Ids
+    positives: Ragged
+
+
+def load_retrieval(
+    bank: FeatureBank,
+    direction: str,
+    split: str,
+    *,
+    shortlist: int | None = None,
+    faiss: bool = False,
+) -> Retrieval:
+    """The queries of a split with everything an environment needs of them.
+
+    Computed once: kept in the process, and in ``<bank.path>/cache/`` where the bank has a folder
+    that can be written.
+
+    Args:
+        bank: the bank.
+        direction: "text_to_image" asks each text of its gallery's images, "image_to_text" each
+            image of its gallery's texts.
+        split: "pretrain", "train", "validation" or "test".
+        shortlist: candidates a query; None keeps galleries of up to 512 items whole and 256
+            candidates of larger ones.
+        faiss: find candidates through an index (for galleries too large to compare everything
+            with); needs ``pip install 'dsa-env[faiss]'``.
+
+    Raises:
+        DSAError: unknown direction or split, a shortlist that is too short, faiss not installed.
+        BankError: the split is empty.
+    """
+    if direction not in DIRECTIONS:
+        raise unknown("direction", direction, DIRECTIONS)
+    if shortlist is not None and shortlist < SMALLEST:
+        raise DSAError(f"shortlist must be at least {SMALLEST}, got {shortlist}.")
+    key = retrieval_cache.key(bank, direction, split, shortlist, faiss)
+    if key in _loaded:
+        _loaded.move_to_end(key)
+        return _loaded[key]
+    found = retrieval_cache.read(bank, key)
+    if found is None:
+        found = build_retrieval(bank, direction, split, shortlist, faiss)
+        retrieval_cache.write(bank, key, found)
+    _loaded[key] = found
+    while len(_loaded) > KEPT:
+        _loaded.popitem(last=False)
+    return found
+
+
+def build_retrieval(
+    bank: FeatureBank, direction: str, split: str, shortlist: int | None, faiss: bool
+) -> Retrieval:
+    """`load_retrieval` without any cache."""
+    galleries = list(split_galleries(bank, direction, split))
+    queries = np.concatenate([gallery.queries for gallery in galleries]).astype(np.int32)
+    size = max(shortlist_size(shortlist, len(gallery.items)) for gallery in galleries)
+    shape = (len(queries), size)
+    candidates = np.full(shape, -1, dtype=np.int32)
+    positive = np.zeros(shape, dtype=np.bool_)
+    fine, coarse, cross = (np.zeros(shape, dtype=np.float32) for _ in range(3))
+    text: list[NDArray[np.float32]] = []
+    image: list[NDArray[np.float32]] = []
+    done = 0
+    with bar(f"Shortlists {split} {direction.replace('_', ' ')}", len(queries)) as shown:
+        for gallery in galleries:
+            keep = shortlist_size(shortlist, len(gallery.items))
+            for block, components in component_blocks(
+                bank, direction, gallery.queries, gallery.items
+            ):
+                asked = np.arange(block.start, block.stop)
+                natural = natural_shortlist(components, keep)
+                chosen, relevant = with_positives(natural, gallery.positives.take(asked))
+                rows = slice(done + block.start, done + block.stop)
+                candidates[rows, :keep] = gallery.items[chosen]
+                positive[rows, :keep] = relevant
+                kept = components.take(chosen)
+                fine[rows, :keep], coarse[rows, :keep] = kept.fine, kept.coarse
+                cross[rows, :keep] = kept.cross
+                seen = observe(bank, direction, gallery.queries[block], gallery.items, components)
+                text.append(seen[0])
+                image.append(seen[1])
+                shown.advance(len(asked))
+            done += len(gallery.queries)
+    texts = direction == "text_to_image"
+    return Retrieval(
+        direction=direction,
+        split=split,
+        k_max=K_MAX,
+        query_ids=queries,
+        cluster=bank.positives.first[queries] if texts else queries,
+        kind=bank.text_kind[queries] if texts and bank.text_kind is not None else None,
+        candidates=candidates,
+        positive=positive,
+        fine=fine,
+        coarse=coarse,
+        cross=cross,
+        text_observation=np.concatenate(text),
+        image_observation=np.concatenate(image),
+        curves=outcome_curves(bank, direction, queries, candidates, positive, fine, coarse, cross),
+    )
+
+
+def split_galleries(bank: FeatureBank, direction: str, split: str) -> Iterator[Gallery]:
+    """The galleries of a split that have queries.
+
+    A text is asked of the gallery of its first positive; images without texts are candidates only.
+
+    Raises:
+        BankError: the split has no images, or none of them has a text.
+    """
+    home = np.full(bank.n_images, -1)
+    galleries = bank.galleries(split)
+    for number, images in enumerate(galleries):
+        home[images] = number
+    texts = bank.split_texts(split)
+    if not len(texts):
+        raise BankError(f"Split {split!r} has images but no texts; add texts or choose another.")
+    asked = home[bank.positives.first[texts]]
+    for number, images in enumerate(galleries):
+        own = texts[asked == number]
+        if direction == "text_to_image":
+            queries, items, rows = own, images, bank.positives.take(own)
+        else:
+            held = bank.captions_of.take(images)
+            items = np.unique(held.indices)
+            queries, rows = (
+                images[held.lengths > 0],
+                bank.captions_of.take(images[held.lengths > 0]),
+            )
+        if len(queries):
+            yield Gallery(queries, items, _positions(rows, items))
+
+
+def _positions(rows: Ragged, items: Ids) -> Ragged:
+    """Positions in `items` (ascending ids) in place of ids; ids that are not there are dropped."""
+    place = np.searchsorted(items, rows.indices)
+    here = items[np.minimum(place, len(items) - 1)] == rows.indices
+    lengths = np.bincount(rows.row_of[here], minlength=len(rows))
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Ragged(indptr, place[here].astype(np.int32))
