@@ -119,7 +119,9 @@ def _open(file: Path) -> Any:
         with Image.open(file) as opened:
             return opened.convert("RGB")
     except OSError as error:
-        raise DSAError(f"the picture {file} cannot be read ({error}); replace or remove it") from error
+        raise DSAError(
+            f"the picture {file} cannot be read ({error}); replace or remove it"
+        ) from error
 
 
 _models: tuple[DualEncoder, RegionDetector] | None = None  # of a worker process
@@ -229,7 +231,11 @@ def build_bank(
     writer = BankWriter(out, shapes, config, restart=restart)
     _write_texts(writer, [caption.text for caption in captions], encoder)
     latency = _write_views(
-        writer, [picture.file for picture in pictures], settings, models, workers or os.cpu_count() or 1
+        writer,
+        [picture.file for picture in pictures],
+        settings,
+        models,
+        workers or os.cpu_count() or 1,
     )
     facts = _facts(pictures)
     if facts:

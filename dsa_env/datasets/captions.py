@@ -12,6 +12,7 @@ from dsa_env.datasets.scenes import Scene, crowdedness, dominant_color
 KINDS = ("scene", "object", "relation", "mixed")
 KIND_SHARES = (0.30, 0.30, 0.25, 0.15)  # how often the embedded world asks for each
 FACT_KINDS = ("scene", "object", "relation")
+_COUNT_SHARES = (0.15, 0.4, 0.45)  # how often an object caption names one, two or three
 _RELATION_WORDS = {
     "left": "left of",
     "right": "right of",
@@ -94,9 +95,9 @@ def true_facts(scene: Scene) -> set[str]:
     return facts
 
 
-def _object_phrase(item: dict[str, str], rng: np.random.Generator, color: float = 0.9) -> str:
+def _object_phrase(item: dict[str, str], rng: np.random.Generator, color: float = 0.95) -> str:
     """An object's description that keeps most attributes, `color` being the colour's chance."""
-    keep = rng.random(3) < (0.8, color, 0.7)
+    keep = rng.random(3) < (0.9, color, 0.85)
     return describe(item, size=bool(keep[0]), color=bool(keep[1]), material=bool(keep[2]))
 
 
@@ -108,7 +109,9 @@ def scene_caption(scene: Scene, rng: np.random.Generator) -> Caption:
     """A caption of the scene as a whole: two or more of its scene-level properties."""
     facts = scene_facts(scene)
     low = min(3, len(facts))
-    chosen = [list(facts)[i] for i in rng.permutation(len(facts))[: rng.integers(low, len(facts) + 1)]]
+    chosen = [
+        list(facts)[i] for i in rng.permutation(len(facts))[: rng.integers(low, len(facts) + 1)]
+    ]
     told = {name: facts[name] for name in facts if name in chosen}
     head = told.get("crowdedness", "a scene")
     places = []
@@ -122,8 +125,10 @@ def scene_caption(scene: Scene, rng: np.random.Generator) -> Caption:
 
 
 def object_caption(scene: Scene, rng: np.random.Generator, most: int = 3) -> Caption:
-    """A caption of one to `most` objects, each with most of its attributes."""
-    count = min(len(scene["objects"]), int(rng.integers(1, most + 1)))
+    """A caption of one to `most` objects, more often several, each with most attributes."""
+    shares = np.array(_COUNT_SHARES[:most])
+    drawn = 1 + int(rng.choice(most, p=shares / shares.sum()))
+    count = min(len(scene["objects"]), drawn)
     chosen = [int(i) for i in rng.permutation(len(scene["objects"]))[:count]]
     phrases = [_object_phrase(scene["objects"][i], rng) for i in chosen]
     return Caption(_join(phrases), "object", tuple(dict.fromkeys(phrases)), tuple(chosen))

@@ -97,7 +97,8 @@ def coco_captions(
     scenes: list[Scene], count: int, seed: int, info: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Captions of scenes as a COCO captions document; `kind` and `facts` stand beside each."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for scene in scenes:
         images.append(
             {

@@ -62,7 +62,9 @@ def _cylinder(side: int, base: np.ndarray, metal: bool) -> Image.Image:
     top = (np.abs(x) <= radius) & (np.abs(y + half) <= ring)
     across = x / radius
     lit = np.clip(-0.62 * across + 0.72 * np.sqrt(np.clip(1 - across**2, 0, 1)), 0, 1)
-    stripes = np.exp(-(((across + 0.45) / 0.12) ** 2)) + 0.6 * np.exp(-(((across - 0.5) / 0.07) ** 2))
+    stripes = np.exp(-(((across + 0.45) / 0.12) ** 2)) + 0.6 * np.exp(
+        -(((across - 0.5) / 0.07) ** 2)
+    )
     glint = stripes * 0.75 if metal else 0.4 * np.exp(-(((across + 0.4) / 0.35) ** 2))
     color = _shade(base, lit * 0.85, glint, metal)
     lid = _shade(base, np.full_like(x, 0.95), np.full_like(x, 0.18 if metal else 0.25), metal)
@@ -73,7 +75,9 @@ def _cylinder(side: int, base: np.ndarray, metal: bool) -> Image.Image:
 def _cube(side: int, base: np.ndarray, metal: bool, rotation: float) -> Image.Image:
     angle, half = math.radians(rotation), 0.78
     corners = [angle + math.pi / 4 + k * math.pi / 2 for k in range(4)]
-    floor = [(math.cos(a) * half * math.sqrt(2), math.sin(a) * half * math.sqrt(2)) for a in corners]
+    floor = [
+        (math.cos(a) * half * math.sqrt(2), math.sin(a) * half * math.sqrt(2)) for a in corners
+    ]
 
     def pixel(point: tuple[float, float], height: float) -> tuple[float, float]:
         x, y = point[0], -point[1] * _TILT_SIN - height * _TILT_COS
@@ -119,8 +123,10 @@ def _sprite(shape: str, color: str, material: str, rotation: float) -> Image.Ima
 @cache
 def _sprite_bounds(shape: str, rotation: float) -> tuple[float, float, float, float]:
     """Left, top, right, bottom of an object around its centre, in object radii."""
-    left, top, right, bottom = _sprite(shape, "gray", "rubber", rotation).getbbox()
-    return tuple(edge / _SPRITE * 4 - 2 for edge in (left, top, right, bottom))  # type: ignore[return-value]
+    box = _sprite(shape, "gray", "rubber", rotation).getbbox()
+    assert box is not None, "every object shows"
+    left, top, right, bottom = (edge / _SPRITE * 4 - 2 for edge in box)
+    return left, top, right, bottom
 
 
 @cache
@@ -202,7 +208,9 @@ def object_boxes(scene: Scene) -> np.ndarray:
         unit = SIZES[item["size"]] * scale
         py -= 0.75 * unit
         left, top, right, bottom = _sprite_bounds(item["shape"], _turn(item))
-        boxes.append((px + left * unit, py + top * unit, (right - left) * unit, (bottom - top) * unit))
+        boxes.append(
+            (px + left * unit, py + top * unit, (right - left) * unit, (bottom - top) * unit)
+        )
     return np.array(boxes, dtype=np.float32).reshape(-1, 4)
 
 

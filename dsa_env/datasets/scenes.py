@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 Scene = dict[str, Any]
 """One scene graph in CLEVR v1.0's fields, plus `properties` and a `bbox` for each object."""
@@ -53,8 +54,9 @@ def dominant_color(colors: list[str]) -> str | None:
     return color if len(colors) >= 3 and 2 * count >= len(colors) else None
 
 
-def _layout_points(layout: str, count: int, rng: np.random.Generator) -> np.ndarray:
+def _layout_points(layout: str, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Intended floor positions [count, 2] of a layout, before collisions are resolved."""
+    points: NDArray[np.float64]
     if layout == "row":
         angle, step = rng.uniform(-0.35, 0.35), rng.uniform(1.2, 1.35)
         along = (np.arange(count) - (count - 1) / 2) * min(step, 5.2 / max(count - 1, 1))
@@ -76,7 +78,9 @@ def _layout_points(layout: str, count: int, rng: np.random.Generator) -> np.ndar
     return points
 
 
-def _place(layout: str, radii: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+def _place(
+    layout: str, radii: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64] | None:
     """Positions [count, 2] without collisions, or None where the layout does not fit."""
     count, spread = len(radii), {"scattered": 3.0, "cluster": 0.5, "two groups": 0.45}
     points = _layout_points(layout, count, rng)
@@ -95,7 +99,7 @@ def _place(layout: str, radii: np.ndarray, rng: np.random.Generator) -> np.ndarr
     return points
 
 
-def relationships(points: np.ndarray) -> dict[str, list[list[int]]]:
+def relationships(points: NDArray[np.float64]) -> dict[str, list[list[int]]]:
     """CLEVR's relationships: `result["left"][i]` lists the objects left of object i."""
     result = {}
     for name in ("right", "behind", "front", "left"):

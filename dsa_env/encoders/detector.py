@@ -57,11 +57,13 @@ class RegionDetector:
         source = model_folder(name, "detector")
         try:
             self.zero_shot = AutoConfig.from_pretrained(source).model_type in _ZERO_SHOT
-            model = AutoModelForZeroShotObjectDetection if self.zero_shot else (
-                AutoModelForObjectDetection
+            model = (
+                AutoModelForZeroShotObjectDetection
+                if self.zero_shot
+                else (AutoModelForObjectDetection)
             )
             self._model: Any = model.from_pretrained(source).eval().to(self.device)
-            processor = AutoProcessor if self.zero_shot else AutoImageProcessor
+            processor: Any = AutoProcessor if self.zero_shot else AutoImageProcessor
             self._processor: Any = processor.from_pretrained(source)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).splitlines()[0]

@@ -80,7 +80,8 @@ class Preprocess:
         width, height = image.size
         edge = min(width, height)
         left, top = (width - edge) / 2, (height - edge) / 2
-        box = (left, top, left + edge, top + edge) if self.center_crop else (0, 0, width, height)
+        cut = (left, top, left + edge, top + edge)
+        box = cut if self.center_crop else (0.0, 0.0, float(width), float(height))
         return self._resize(image, box)
 
     def region(self, image: Image.Image, window: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -89,7 +90,9 @@ class Preprocess:
         left, top, right, bottom = (np.asarray(window) * scale).tolist()
         return self._resize(image, (left, top, min(right, image.width), min(bottom, image.height)))
 
-    def _resize(self, image: Image.Image, box: tuple[float, ...]) -> NDArray[np.uint8]:
+    def _resize(
+        self, image: Image.Image, box: tuple[float, float, float, float]
+    ) -> NDArray[np.uint8]:
         small = image.resize((self.size, self.size), Image.Resampling(self.resample), box=box)
         return np.asarray(small, dtype=np.uint8)
 

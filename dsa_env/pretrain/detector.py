@@ -7,6 +7,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,13 +38,15 @@ class DetectorRecipe:
 
 def build_detector() -> RTDetrV2ForObjectDetection:
     """The untrained detector: one class ("object"), 20 queries, 128-px pictures."""
+    options: dict[str, Any] = {"out_features": ["stage2", "stage3", "stage4"]}
     backbone = RTDetrResNetConfig(
         embedding_size=16,
         hidden_sizes=[16, 32, 48, 64],
         depths=[1, 1, 1, 1],
         layer_type="basic",
-        out_features=["stage2", "stage3", "stage4"],
+        **options,
     )
+    labels: dict[str, Any] = {"num_labels": 1, "id2label": {0: "object"}}
     config = RTDetrV2Config(
         backbone_config=backbone,
         encoder_hidden_dim=64,
@@ -59,9 +62,7 @@ def build_detector() -> RTDetrV2ForObjectDetection:
         decoder_attention_heads=4,
         decoder_n_points=4,
         num_denoising=24,
-        num_labels=1,
-        id2label={0: "object"},
-        label2id={"object": 0},
+        **labels,
         anchor_image_size=None,
         freeze_backbone_batch_norms=False,
     )
@@ -123,7 +124,8 @@ def train_detector(
                 schedule.step()
                 progress.advance()
                 progress.describe(f"training the detector (loss {loss.item():.2f})")
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _mirrored(label: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerFast
 
-from dsa_env.datasets.captions import Caption, mixed_caption, object_caption
-from dsa_env.datasets.captions import relation_caption, scene_caption, scene_facts
+from dsa_env.datasets.captions import (
+    Caption,
+    mixed_caption,
+    object_caption,
+    relation_caption,
+    scene_caption,
+    scene_facts,
+)
 from dsa_env.datasets.scenes import Scene
 from dsa_env.encoders.regions import Preprocess, region_window
 from dsa_env.progress import bar
@@ -66,7 +73,7 @@ def build_model(vocabulary: int) -> CLIPModel:
         "vocab_size": vocabulary,
         "hidden_size": WIDTH,
         "intermediate_size": 2 * WIDTH,
-        "num_hidden_layers": 3,
+        "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "max_position_embeddings": 48,
         "pad_token_id": 0,
@@ -213,13 +220,19 @@ def train_encoder(
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     pixels = cut_pixels(scenes, files, recipe.seed)
-    corpus = [c.text for s in scenes[:4000] for _ in range(4) for c in draw_captions(s, recipe, rng)]
+    corpus = [
+        c.text for s in scenes[:4000] for _ in range(4) for c in draw_captions(s, recipe, rng)
+    ]
     tokenizer = build_tokenizer(corpus)
     model = build_model(len(tokenizer))
     scale = nn.Parameter(torch.tensor([math.log(10.0), math.log(10.0)]))
     preprocess = Preprocess.of(build_processor())
+    groups: list[dict[str, Any]] = [
+        {"params": model.parameters()},
+        {"params": [scale], "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(
-        [{"params": model.parameters()}, {"params": [scale], "weight_decay": 0.0}],
+        groups,
         lr=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         betas=(0.9, 0.98),

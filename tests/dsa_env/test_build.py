@@ -125,7 +125,7 @@ def test_an_unfinished_build_with_other_settings_is_not_mixed_in(
         {"train": [*dataset.splits["train"], Picture(tmp_path / "no.png", ())]},
         dataset.provenance,
     )
-    with pytest.raises(DSAError, match="no.png cannot be read"):
+    with pytest.raises(DSAError, match=r"no\.png cannot be read"):
         build_bank(broken, tmp_path / "bank", _settings(world), workers=1)
     with pytest.raises(DSAError, match="another configuration"):
         build_bank(dataset, tmp_path / "bank", _settings(world, fine="mean"), workers=1)

@@ -77,7 +77,9 @@ def _original(root: Path) -> Path:
             }
             for shape, color, x in (("cube", "red", -1.0), ("sphere", "blue", 1.0))
         ],
-        "relationships": {"left": [[], [0]], "right": [[1], []], "front": [[], []], "behind": [[], []]},
+        "relationships": {
+            "left": [[], [0]], "right": [[1], []], "front": [[], []], "behind": [[], []],
+        },
     }  # fmt: skip
     scenes_file(root, "val").parent.mkdir(parents=True)
     scenes_file(root, "val").write_text(json.dumps({"info": {}, "scenes": [scene]}))
@@ -99,7 +101,7 @@ def test_what_is_missing_or_broken_is_named(tmp_path: Path) -> None:
         read_dataset(tmp_path)
     root = _original(tmp_path)
     image_file(root, "val", "CLEVR_val_000000.png").unlink()
-    with pytest.raises(DSAError, match="CLEVR_val_000000.png is missing"):
+    with pytest.raises(DSAError, match=r"CLEVR_val_000000\.png is missing"):
         read_split(root, "validation")
     scenes_file(root, "val").write_text('{"scenes": [{"objects": []}]}')
     with pytest.raises(DSAError, match="lacks image_index"):

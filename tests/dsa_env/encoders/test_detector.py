@@ -77,9 +77,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_boxes_are_shares_of_the_picture_best_first(folder: Path) -> None:
     detector = RegionDetector(str(folder), threshold=0.0, most=5)
     rng = np.random.default_rng(0)
-    images = [
-        Image.fromarray(rng.integers(0, 255, (96, 128, 3), dtype=np.uint8)) for _ in range(3)
-    ]
+    images = [Image.fromarray(rng.integers(0, 255, (96, 128, 3), dtype=np.uint8)) for _ in range(3)]
     found = detector.scored(images)
     assert len(found) == 3
     for boxes, scores in found:

@@ -17,9 +17,9 @@ def test_a_window_is_square_inside_the_picture_and_holds_the_centre(
     cx: float, cy: float, w: float, h: float
 ) -> None:
     left, top, right, bottom = region_window(np.array([cx, cy, w, h]))
-    assert -1e-9 <= left
+    assert left >= -1e-9
     assert right <= 1 + 1e-9
-    assert -1e-9 <= top
+    assert top >= -1e-9
     assert bottom <= 1 + 1e-9
     assert np.isclose(right - left, bottom - top)
     assert right - left >= SMALLEST - 1e-9
