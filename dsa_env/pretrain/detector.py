@@ -30,7 +30,7 @@ class DetectorRecipe:
     """Everything that the training of the detector depends on."""
 
     seed: int = 0
-    pictures: int = 8000
+    pictures: int = 10_000
     epochs: int = 8
     batch: int = 32
     learning_rate: float = 1e-3

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -57,29 +58,53 @@ def pretrain(out: Path, world: Path, *, seed: int = 0, quick: bool = False) -> d
     if quick:
         encoder_recipe = replace(encoder_recipe, epochs=1, batch=32)
         detector_recipe = replace(detector_recipe, epochs=1)
-    torch.set_num_threads(os.cpu_count() or 1)
     started = time.perf_counter()
-    split = DISK_SPLITS["pretrain"]
     write_world(world, "pretrain", count, seed=seed)
-    scenes = read_scenes(scenes_file(world, split))
-    files = [image_file(world, split, scene["image_filename"]) for scene in scenes]
-    own, told = scenes[:-held_out], scenes[-held_out:]
-    found = detection.train_detector(own, files[:-held_out], detector_recipe)
-    found.save_pretrained(out / "detector")
-    detection.build_processor().save_pretrained(out / "detector")
-    model, tokenizer = encoding.train_encoder(own, files[:-held_out], encoder_recipe)
-    model.save_pretrained(out / "encoder")
-    tokenizer.save_pretrained(out / "encoder")
-    encoding.build_processor().save_pretrained(out / "encoder")
+    scenes, files = _pictures(world)
+    # One thread each, side by side: the same weights whatever the number of cores.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        parts = [
+            pool.submit(make_detector, world, held_out, detector_recipe, out / "detector"),
+            pool.submit(make_encoder, world, held_out, encoder_recipe, out / "encoder"),
+        ]
+        for part in parts:
+            part.result()
     report = {
         "minutes": round((time.perf_counter() - started) / 60, 1),
-        "threads": torch.get_num_threads(),
-        "pictures": {"trained": len(own), "held_out": held_out},
+        "pictures": {"trained": len(scenes) - held_out, "held_out": held_out},
         "recipe": {"encoder": asdict(encoder_recipe), "detector": asdict(detector_recipe)},
-        **quality(out, told, files[-held_out:]),
+        **quality(out, scenes[-held_out:], files[-held_out:]),
     }
     write_json(out / "report.json", report)
     return report
+
+
+def _pictures(world: Path) -> tuple[list[Scene], list[Path]]:
+    split = DISK_SPLITS["pretrain"]
+    scenes = read_scenes(scenes_file(world, split))
+    return scenes, [image_file(world, split, scene["image_filename"]) for scene in scenes]
+
+
+def make_detector(
+    world: Path, held_out: int, recipe: detection.DetectorRecipe, folder: Path
+) -> None:
+    """Trains the detector in one thread and saves it with its image processor."""
+    torch.set_num_threads(1)
+    scenes, files = _pictures(world)
+    model = detection.train_detector(scenes[:-held_out], files[:-held_out], recipe)
+    model.save_pretrained(folder)
+    detection.build_processor().save_pretrained(folder)
+
+
+def make_encoder(world: Path, held_out: int, recipe: encoding.EncoderRecipe, folder: Path) -> None:
+    """Trains the dual encoder in one thread and saves it with tokenizer and processor."""
+    torch.set_num_threads(1)
+    scenes, files = _pictures(world)
+    model, tokenizer = encoding.train_encoder(scenes[:-held_out], files[:-held_out], recipe)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    encoding.build_processor().save_pretrained(folder)
 
 
 def quality(folder: Path, scenes: Sequence[Scene], files: Sequence[Path]) -> dict[str, float]:
