@@ -11,19 +11,20 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Space
 from numpy.typing import ArrayLike, NDArray
 
+from dsa_env.bank import FeatureBank, resolve_bank
+from dsa_env.bank_format import SPLITS
 from dsa_env.errors import DSAError, unknown
 from dsa_env.lookup import look_up
 from dsa_env.oracle import best_granularity
 from dsa_env.outcome import Outcome
 from dsa_env.rewards import Reward, Terms, evaluate, resolve_reward
+from dsa_env.shortlist import DIRECTIONS, load_retrieval
 
 if TYPE_CHECKING:
-    from dsa_env.bank import FeatureBank
-    from dsa_env.shortlist import Retrieval
+    from dsa_env.retrieval import Retrieval
 
 Observation = dict[str, NDArray[np.float32]]
 
-DIRECTIONS = ("text_to_image", "image_to_text")
 START = np.float32(0.5)
 """The granularity that a refining agent (horizon above 1) is shown before its first action."""
 
@@ -67,10 +68,6 @@ class RetrievalCore:
         reward_kwargs: dict[str, Any] | None = None,
         shortlist: int | None = None,
     ) -> None:
-        from dsa_env.bank import resolve_bank
-        from dsa_env.bank_format import SPLITS
-        from dsa_env.shortlist import load_retrieval
-
         if direction not in DIRECTIONS:
             raise unknown("direction", direction, DIRECTIONS)
         if split not in SPLITS:

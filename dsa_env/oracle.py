@@ -11,7 +11,7 @@ from dsa_env.outcome import Outcome
 from dsa_env.rewards import Reward, evaluate
 
 if TYPE_CHECKING:
-    from dsa_env.breakpoints import Curves
+    from dsa_env.retrieval import OutcomeCurves
 
 NARROW = 1e-7
 """A stretch below this at an end of [0, 1] is that end, as far as a float32 action can tell."""
@@ -22,7 +22,7 @@ CHUNK = 1 << 18
 
 
 def best_granularity(
-    curves: Curves, reward: Reward, k: int
+    curves: OutcomeCurves, reward: Reward, k: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The best reward of every query over all g, and a g that earns it.
 
@@ -66,7 +66,7 @@ def _inside(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _on_segments(
-    curves: Curves, reward: Reward, k: int, query: NDArray[np.int64], g: NDArray[np.float64]
+    curves: OutcomeCurves, reward: Reward, k: int, query: NDArray[np.int64], g: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The reward [S] of every segment's outcome, with granularity g [S]."""
     values = np.empty(len(query), dtype=np.float64)
@@ -80,7 +80,7 @@ def _on_segments(
 
 
 def _widest(
-    curves: Curves, query: NDArray[np.int64], flat: NDArray[np.bool_]
+    curves: OutcomeCurves, query: NDArray[np.int64], flat: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """[Q] the middle of each query's widest run of `flat` segments; NaN where it has none."""
     middle = np.full(len(curves.indptr) - 1, np.nan)

@@ -130,7 +130,8 @@ def check_bank(bank: str | os.PathLike[str] | FeatureBank) -> None:
         AssertionError: an observation or outcome leaves its range.
     """
     from dsa_env.bank import resolve_bank
-    from dsa_env.core import DIRECTIONS, RetrievalCore
+    from dsa_env.core import RetrievalCore
+    from dsa_env.shortlist import DIRECTIONS
 
     opened = resolve_bank(bank)
     opened.verify()

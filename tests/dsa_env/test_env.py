@@ -21,10 +21,10 @@ from gymnasium.wrappers import RescaleAction
 from numpy.typing import NDArray
 
 import dsa_env
-from dsa_env.core import DIRECTIONS
 from dsa_env.env import RetrievalEnv
 from dsa_env.errors import DSAError
 from dsa_env.outcome import Outcome
+from dsa_env.shortlist import DIRECTIONS
 from dsa_env.testing import synthetic_bank
 
 INFO = {

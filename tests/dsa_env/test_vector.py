@@ -18,10 +18,10 @@ from gymnasium.wrappers.vector import (
     TransformReward,
 )
 
-from dsa_env.core import DIRECTIONS
 from dsa_env.env import RetrievalEnv
 from dsa_env.episodes import GAMMA, splitmix64
 from dsa_env.errors import DSAError
+from dsa_env.shortlist import DIRECTIONS
 from dsa_env.testing import synthetic_bank
 from dsa_env.vector import RetrievalVectorEnv
 
