@@ -86,8 +86,8 @@ class RetrievalEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
     | split         | "train"         | "pretrain", "train", "validation" or "test"              |
     | k             | 10              | cut-off of Recall@k, 1 to 10                             |
     | horizon       | 1               | steps per episode                                        |
-    | reward        | None            | "clipped", "reciprocal_rank", "terms", "package.module:" |
-    |               |                 | and a name, or a callable                                |
+    | reward        | None            | "clipped" (what None means), "reciprocal_rank", "terms", |
+    |               |                 | "package.module:Name" or a callable                      |
     | reward_kwargs | None            | arguments of the reward, such as {"beta": 0.5}           |
     | shortlist     | None            | candidates per query; None: all up to 512, else 256      |
     | render_mode   | None            | "ansi" or "rgb_array"                                    |

@@ -29,6 +29,16 @@ class Reward(Protocol):
     nothing is written into the arrays it was given) and cheap: it is called at every step. A
     reward with a vector value may say where it lies in an attribute `reward_space` (a
     ``gymnasium.spaces.Box`` of shape [m]). `dsa_env.testing.check_reward` checks all of it.
+
+    Example, used as ``reward="my_rewards:PricedDetail", reward_kwargs={"price": 0.2}``::
+
+        class PricedDetail:
+            def __init__(self, price=0.1):
+                self.price = price
+
+            def __call__(self, outcome):
+                cost = self.price * outcome.granularity
+                return outcome.recall - cost, {"recall": outcome.recall, "cost": -cost}
     """
 
     def __call__(self, outcome: Outcome) -> tuple[NDArray[Any], Terms]:

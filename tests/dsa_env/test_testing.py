@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import textwrap
 import time
 from typing import Any
 
@@ -15,7 +17,7 @@ from dsa_env.core import RetrievalCore
 from dsa_env.env import RetrievalEnv
 from dsa_env.errors import DSAError
 from dsa_env.outcome import Outcome
-from dsa_env.rewards import BUILT_IN
+from dsa_env.rewards import BUILT_IN, Reward
 from dsa_env.testing import check_bank, check_env, check_reward, example_outcome, synthetic_bank
 
 Returned = tuple[NDArray[Any], dict[str, NDArray[Any]]]
@@ -167,6 +169,17 @@ class Short:
 def test_wrong_rewards_are_explained(reward: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         check_reward(reward)
+
+
+def test_the_documented_example_conforms(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = inspect.cleandoc(str(Reward.__doc__)).partition("::\n")[2]
+    (tmp_path / "my_rewards.py").write_text(textwrap.dedent(code))
+    monkeypatch.syspath_prepend(tmp_path)
+    check_reward("my_rewards:PricedDetail", {"price": 0.2})
+    core = RetrievalCore(
+        synthetic_bank(n_images=40), reward="my_rewards:PricedDetail", reward_kwargs={"price": 0.2}
+    )
+    assert core.term_names == ("recall", "cost")
 
 
 def test_arguments_reach_the_reward() -> None:
