@@ -76,12 +76,14 @@ def demo(
     folder = Path(out)
     if seeds < 1:
         raise DSAError(f"A demonstration needs at least one seed, got {seeds}.")
-    _prepare(folder, overwrite)
+    _check_folder(folder)
     resolve_bank(bank)
     common = TrainConfig(bank=bank, timesteps=timesteps, seeds=tuple(range(seeds)))
     configs = {
         direction: complete(replace(common, direction=direction)) for direction in DIRECTIONS
     }
+    if overwrite:
+        _empty(folder)
     for direction, config in configs.items():
         _check_same(folder / direction, config)
     sections = _together(configs, folder, resamples)
@@ -91,20 +93,22 @@ def demo(
     return Demo(report, sections, time.monotonic() - started)
 
 
-def _prepare(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder that is used for something else; empty it of an earlier demonstration."""
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that is used for something else."""
     if folder.exists() and not folder.is_dir():
         raise DSAError(f"{folder} is a file; choose another --out.")
-    ours = {*DIRECTIONS, REPORT}
-    strange = sorted({path.name for path in folder.glob("*")} - ours)
+    strange = sorted({path.name for path in folder.glob("*")} - {*DIRECTIONS, REPORT})
     if strange:
         raise DSAError(
             f"{folder} holds {strange[0]!r}, which is no demonstration's; choose another --out."
         )
-    if overwrite:
-        for direction in DIRECTIONS:
-            shutil.rmtree(folder / direction, ignore_errors=True)
-        (folder / REPORT).unlink(missing_ok=True)
+
+
+def _empty(folder: Path) -> None:
+    """Remove what an earlier demonstration left."""
+    for direction in DIRECTIONS:
+        shutil.rmtree(folder / direction, ignore_errors=True)
+    (folder / REPORT).unlink(missing_ok=True)
 
 
 def _check_same(folder: Path, config: TrainConfig) -> None:

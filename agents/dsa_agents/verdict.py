@@ -65,7 +65,7 @@ def _matters(results: dict[str, Any]) -> str:
     )
     sign = _sign(gain)
     if sign is None:
-        return f"Too few pictures to say whether granularity matters here: {change}."
+        return f"Without intervals it cannot be said whether granularity matters here: {change}."
     if sign > 0:
         return f"Granularity matters on this bank: {change}."
     if sign < 0:
@@ -81,9 +81,12 @@ def _luck(results: dict[str, Any]) -> str:
     oracle = results["differences"]["oracle-fixed"][recall]
     null = results["differences"]["null_oracle-null_fixed"][recall]
     beyond = results["beyond_luck"]
-    known = {1: "it gains more than luck", 0: "it is not shown to gain more than luck"}
-    sign = _sign(beyond)
-    meaning = known[max(sign, 0)] if sign is not None else "too few pictures to tell them apart"
+    meaning = {
+        1: "it gains more than luck",
+        0: "it is not shown to gain more than luck",
+        -1: "it gains less than luck",
+        None: "without intervals they cannot be told apart",
+    }[_sign(beyond)]
     return (
         f"The oracle gains {signed(oracle)} over the best fixed g; in the re-paired world, where "
         f"all gain is luck, it gains {signed(null)}: {meaning} (difference {signed(beyond)})."
