@@ -158,7 +158,9 @@ def demo(
     from dsa_agents.demo import demo as run_demo
     from dsa_agents.tables import print_results
 
-    found = run_demo(out, bank=bank, seeds=seeds or SEEDS, timesteps=timesteps, overwrite=overwrite)
+    count = seeds or SEEDS
+    typer.echo(f"Two directions at once, seeds: {count} each. All goes to {out}.", err=True)
+    found = run_demo(out, bank=bank, seeds=count, timesteps=timesteps, overwrite=overwrite)
     if as_json:
         results = {section.results["direction"]: section.results for section in found.sections}
         print_json({"report": str(found.report), "seconds": found.seconds, "results": results})
