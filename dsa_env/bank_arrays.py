@@ -185,7 +185,7 @@ def _drawn_splits(positives: Ragged, images: int, seed: int) -> NDArray[np.int8]
     sizes = np.bincount(group)[order]
     middle = (np.cumsum(sizes) - sizes / 2) / images  # where each group lies in [0, 1]
     code = 1 + np.searchsorted(np.cumsum(SHARES)[:2], middle, side="right")
-    if len(order) >= 3:  # few images: still something in every split
+    if len(order) >= 3 and len(np.unique(code)) < 3:  # few images: still something everywhere
         code[0], code[-2:] = 1, (2, 3)
     return code[place][group].astype(np.int8)
 

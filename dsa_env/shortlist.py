@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsa_env import retrieval_cache
 from dsa_env.bank import FeatureBank
-from dsa_env.errors import BankError, DSAError, unknown
+from dsa_env.errors import DSAError, unknown
+from dsa_env.galleries import Block, Gallery, exact_blocks, split_galleries
 from dsa_env.observation import observe
+from dsa_env.pool import pooled_blocks, require_faiss
 from dsa_env.progress import bar
-from dsa_env.ragged import Ragged
 from dsa_env.retrieval import K_MAX, OutcomeCurves, Retrieval, null_retrieval, outcome_curves
 from dsa_env.selection import natural_shortlist, shortlist_size, with_positives
 from dsa_env.severity import pair_severity, pair_unsupported
-from dsa_env.similarity import component_blocks
 
 __all__ = [
     "DIRECTIONS",
@@ -38,22 +35,7 @@ SMALLEST = 2 * K_MAX
 KEPT = 8
 """How many retrievals a process keeps."""
 
-Ids = NDArray[np.integer[Any]]
-_log = logging.getLogger(__name__)
 _loaded: OrderedDict[str, Retrieval] = OrderedDict()
-
-
-@dataclass(frozen=True, eq=False)
-class Gallery:
-    """Queries that are asked of the same items.
-
-    Attributes:
-        queries: bank ids [Q]. items: bank ids [n]. positives: query -> positions in `items`.
-    """
-
-    queries: Ids
-    items: Ids
-    positives: Ragged
 
 
 def load_retrieval(
@@ -87,6 +69,8 @@ def load_retrieval(
         raise unknown("direction", direction, DIRECTIONS)
     if shortlist is not None and shortlist < SMALLEST:
         raise DSAError(f"shortlist must be at least {SMALLEST}, got {shortlist}.")
+    if faiss:
+        require_faiss()
     key = retrieval_cache.key(bank, direction, split, shortlist, faiss)
     if key in _loaded:
         _loaded.move_to_end(key)
@@ -105,7 +89,7 @@ def build_retrieval(
     bank: FeatureBank, direction: str, split: str, shortlist: int | None, faiss: bool
 ) -> Retrieval:
     """`load_retrieval` without any cache."""
-    galleries = list(split_galleries(bank, direction, split))
+    galleries = split_galleries(bank, direction, split)
     queries = np.concatenate([gallery.queries for gallery in galleries]).astype(np.int32)
     size = max(shortlist_size(shortlist, len(gallery.items)) for gallery in galleries)
     shape = (len(queries), size)
@@ -117,24 +101,23 @@ def build_retrieval(
     done = 0
     with bar(f"Shortlists {split} {direction.replace('_', ' ')}", len(queries)) as shown:
         for gallery in galleries:
-            keep = shortlist_size(shortlist, len(gallery.items))
-            for block, components in component_blocks(
-                bank, direction, gallery.queries, gallery.items
-            ):
-                asked = np.arange(block.start, block.stop)
-                natural = natural_shortlist(components, keep)
-                chosen, relevant = with_positives(natural, gallery.positives.take(asked))
-                rows = slice(done + block.start, done + block.stop)
-                candidates[rows, :keep] = gallery.items[chosen]
+            wanted = shortlist_size(shortlist, len(gallery.items))
+            for block in _blocks(bank, direction, gallery, wanted, faiss):
+                keep = min(wanted, len(block.items))
+                natural = natural_shortlist(block.found, keep)
+                chosen, relevant = with_positives(natural, block.positives)
+                rows = slice(done, done + len(chosen))
+                candidates[rows, :keep] = block.items[chosen]
                 positive[rows, :keep] = relevant
-                kept = components.take(chosen)
+                kept = block.components.take(chosen)
                 fine[rows, :keep], coarse[rows, :keep] = kept.fine, kept.coarse
                 cross[rows, :keep] = kept.cross
-                seen = observe(bank, direction, gallery.queries[block], gallery.items, components)
+                asked = gallery.queries[block.rows]
+                seen = observe(bank, direction, asked, block.items, block.found)
                 text.append(seen[0])
                 image.append(seen[1])
-                shown.advance(len(asked))
-            done += len(gallery.queries)
+                done += len(chosen)
+                shown.advance(len(chosen))
     texts = direction == "text_to_image"
     return Retrieval(
         direction=direction,
@@ -154,41 +137,9 @@ def build_retrieval(
     )
 
 
-def split_galleries(bank: FeatureBank, direction: str, split: str) -> Iterator[Gallery]:
-    """The galleries of a split that have queries.
-
-    A text is asked of the gallery of its first positive; images without texts are candidates only.
-
-    Raises:
-        BankError: the split has no images, or none of them has a text.
-    """
-    home = np.full(bank.n_images, -1)
-    galleries = bank.galleries(split)
-    for number, images in enumerate(galleries):
-        home[images] = number
-    texts = bank.split_texts(split)
-    if not len(texts):
-        raise BankError(f"Split {split!r} has images but no texts; add texts or choose another.")
-    asked = home[bank.positives.first[texts]]
-    for number, images in enumerate(galleries):
-        own = texts[asked == number]
-        if direction == "text_to_image":
-            queries, items, rows = own, images, bank.positives.take(own)
-        else:
-            held = bank.captions_of.take(images)
-            items = np.unique(held.indices)
-            queries, rows = (
-                images[held.lengths > 0],
-                bank.captions_of.take(images[held.lengths > 0]),
-            )
-        if len(queries):
-            yield Gallery(queries, items, _positions(rows, items))
-
-
-def _positions(rows: Ragged, items: Ids) -> Ragged:
-    """Positions in `items` (ascending ids) in place of ids; ids that are not there are dropped."""
-    place = np.searchsorted(items, rows.indices)
-    here = items[np.minimum(place, len(items) - 1)] == rows.indices
-    lengths = np.bincount(rows.row_of[here], minlength=len(rows))
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Ragged(indptr, place[here].astype(np.int32))
+def _blocks(
+    bank: FeatureBank, direction: str, gallery: Gallery, keep: int, faiss: bool
+) -> Iterator[Block]:
+    if not faiss:
+        return exact_blocks(bank, direction, gallery)
+    return pooled_blocks(bank, direction, gallery, keep)

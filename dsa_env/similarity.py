@@ -6,7 +6,7 @@ have equal components and tie exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,9 @@ class Components:
     """Similarities of B queries with n candidates, [B, n] float32 each.
 
     Attributes:
-        fine: of query and fine view. coarse: of query and coarse view. cross: of both views.
+        fine: of query and fine view.
+        coarse: of query and coarse view.
+        cross: of fine and coarse view.
     """
 
     fine: NDArray[np.float32]
@@ -47,6 +49,17 @@ class Components:
         """The components of the candidates at `position` [B, K]."""
         parts = (self.fine, self.coarse, self.cross)
         return Components(*(np.take_along_axis(part, position, axis=1) for part in parts))
+
+    @classmethod
+    def stack(cls, parts: Sequence[Components], axis: int = 0) -> Components:
+        """Join the components of several blocks of queries (or of candidates: axis 1)."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([part.fine for part in parts], axis),
+            np.concatenate([part.coarse for part in parts], axis),
+            np.concatenate([part.cross for part in parts], axis),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,12 +246,4 @@ def component_blocks(
             coarse = unit_rows(bank.image_coarse[asked])
             fine = bank.fine_features(asked, np.float64)
             parts = [images_against_texts(coarse, fine, texts(b)) for b in begins]
-        yield block, parts[0] if len(parts) == 1 else _joined(parts)
-
-
-def _joined(parts: list[Components]) -> Components:
-    return Components(
-        np.concatenate([part.fine for part in parts], axis=1),
-        np.concatenate([part.coarse for part in parts], axis=1),
-        np.concatenate([part.cross for part in parts], axis=1),
-    )
+        yield block, Components.stack(parts, axis=1)
