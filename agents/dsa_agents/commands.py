@@ -137,9 +137,7 @@ def demo(
         "runs/demo"
     ),
     bank: Annotated[str, typer.Option(help="Folder of a bank, or 'embedded'.")] = "embedded",
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="How many seeds, counted from 0.  [default: 3]")
-    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, counted from 0.")] = 3,
     timesteps: Annotated[
         int | None, typer.Option(help="Steps per seed.  [default: the algorithm's]")
     ] = None,
@@ -154,13 +152,11 @@ def demo(
     """
     from rich.console import Console
 
-    from dsa_agents.demo import SEEDS
     from dsa_agents.demo import demo as run_demo
     from dsa_agents.tables import print_results
 
-    count = seeds or SEEDS
-    typer.echo(f"Two directions at once, seeds: {count} each. All goes to {out}.", err=True)
-    found = run_demo(out, bank=bank, seeds=count, timesteps=timesteps, overwrite=overwrite)
+    typer.echo(f"Two directions at once, seeds: {seeds} each. All goes to {out}.", err=True)
+    found = run_demo(out, bank=bank, seeds=seeds, timesteps=timesteps, overwrite=overwrite)
     if as_json:
         results = {section.results["direction"]: section.results for section in found.sections}
         print_json({"report": str(found.report), "seconds": found.seconds, "results": results})

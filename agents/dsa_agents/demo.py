@@ -19,12 +19,11 @@ from dsa_agents.report import REPORT, Section, write_evaluation, write_report
 from dsa_agents.run_folder import CONFIG, SUMMARY, TrainConfig, read_run, seed_folder
 from dsa_agents.train import complete, train
 from dsa_env.bank import resolve_bank
-from dsa_env.core import DIRECTIONS
+from dsa_env.retrieval import DIRECTIONS
 from dsa_env.errors import DSAError
 from dsa_env.files import read_json
 from dsa_env.progress import bar
 
-SEEDS = 3
 CHECKPOINT_SECONDS = 4.0
 """How often a training writes a checkpoint, from which the progress bars are fed too."""
 POLL_SECONDS = 0.5
@@ -50,7 +49,7 @@ def demo(
     out: str | Path,
     *,
     bank: str = "embedded",
-    seeds: int = SEEDS,
+    seeds: int = 3,
     timesteps: int | None = None,
     overwrite: bool = False,
     resamples: int = 2000,

@@ -192,18 +192,23 @@ def _estimate(
     resamples: int,
     seed: int,
 ) -> dict[Key, Estimate]:
-    """An estimate of every metric of every policy, over all queries and over each kind."""
+    """An estimate of every metric of every policy, over all queries and over each kind.
+
+    Kind by kind, which bounds the memory; the same seed draws the same pictures every time.
+    """
     names, code = groups
     masks = {"": np.ones(len(code), np.bool_)} | {
         name: code == index for index, name in enumerate(names)
     }
-    columns = {
-        (policy, metric, kind): np.where(mask, values, np.nan)
-        for policy, metrics in measures.items()
-        for metric, values in metrics.items()
-        for kind, mask in masks.items()
-    }
-    return bootstrap_means(columns, cluster, resamples=resamples, seed=seed)
+    found: dict[Key, Estimate] = {}
+    for kind, mask in masks.items():
+        columns = {
+            (policy, metric, kind): np.where(mask, values, np.nan)
+            for policy, metrics in measures.items()
+            for metric, values in metrics.items()
+        }
+        found |= bootstrap_means(columns, cluster, resamples=resamples, seed=seed)
+    return found
 
 
 def _results(

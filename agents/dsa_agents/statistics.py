@@ -20,6 +20,8 @@ Key = TypeVar("Key", bound=Hashable)
 
 TRIM = 0.25
 """Share cut at each end by the interquartile mean."""
+BATCH = 1 << 19
+"""Clusters that are drawn at once, over all resamples of a batch; bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def _resample(means: Means, clusters: int, seeds: int, resamples: int, seed: int
             data,
             statistic,
             n_resamples=resamples,
-            batch=250,
+            batch=max(1, min(resamples, BATCH // clusters)),
             vectorized=True,
             method="percentile",
             rng=np.random.default_rng(seed),

@@ -150,6 +150,18 @@ def test_the_cut_off_of_the_run_is_reported_too(synthetic_bank_path: Path, tmp_p
     assert "recall@3" in results["policies"]["ppo"]
 
 
+def test_a_refining_agent_is_judged_by_its_last_choice(
+    synthetic_bank_path: Path, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", synthetic_bank_path, k=1, horizon=2, seeds=(0,))
+    found = quick(run)
+    once = found.core.observe(np.arange(found.core.n_queries))
+    first = run.controller(0).predict(once)
+    chosen = found.measures["ppo"]["granularity"][0]
+    assert not np.allclose(chosen, first, atol=1e-3)
+    assert found.results["horizon"] == 2
+
+
 def test_rewards_and_algorithms_go_by_their_names(
     synthetic_bank_path: Path, tmp_path: Path
 ) -> None:
