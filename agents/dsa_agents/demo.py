@@ -19,10 +19,10 @@ from dsa_agents.report import REPORT, Section, write_evaluation, write_report
 from dsa_agents.run_folder import CONFIG, SUMMARY, TrainConfig, read_run, seed_folder
 from dsa_agents.train import complete, train
 from dsa_env.bank import resolve_bank
-from dsa_env.retrieval import DIRECTIONS
 from dsa_env.errors import DSAError
 from dsa_env.files import read_json
 from dsa_env.progress import bar
+from dsa_env.shortlist import DIRECTIONS
 
 CHECKPOINT_SECONDS = 4.0
 """How often a training writes a checkpoint, from which the progress bars are fed too."""
