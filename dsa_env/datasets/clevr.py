@@ -13,7 +13,7 @@ from dsa_env.datasets import Dataset, Picture
 from dsa_env.datasets.captions import Caption, true_facts, write_captions
 from dsa_env.datasets.scenes import PICTURE_SIZE, Scene, generate_scene
 from dsa_env.errors import DSAError
-from dsa_env.files import atomic_write, read_json, write_json
+from dsa_env.files import read_json, write_json
 from dsa_env.progress import track
 
 DISK_SPLITS = {"pretrain": "pretrain", "train": "train", "validation": "val", "test": "test"}
@@ -44,8 +44,11 @@ def _draw_and_save(root: Path, split: str, seed: int, index: int) -> Scene:
         item["bbox"] = [round(edge, 2) for edge in box]
     path = image_file(root, split, scene["image_filename"])
     if not path.exists():
-        with atomic_write(path) as partial_path:
-            draw(scene).save(partial_path, format="PNG", compress_level=3)
+        # renamed into place, but not forced to the disk one by one: that would take longer than
+        # drawing, and a picture can be drawn again
+        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+        draw(scene).save(unfinished, format="PNG", compress_level=3)
+        unfinished.replace(path)
     return scene
 
 
