@@ -49,11 +49,7 @@ class CoreVecEnv(VecEnv):
     def __init__(self, core: RetrievalCore, n_envs: int, seed: int = 0) -> None:
         if n_envs < 1:
             raise DSAError(f"n_envs must be at least 1, got {n_envs}.")
-        if core.reward_space is not None:
-            raise DSAError(
-                "These algorithms need a scalar reward and this one is a vector of "
-                f"{core.reward_space.shape[0]}; weigh its terms, as reward 'clipped' does."
-            )
+        require_scalar(core)
         self.core = core
         self.inputs = input_widths(core)
         self.render_mode = None
@@ -161,6 +157,15 @@ class Standardise(BaseFeaturesExtractor):
     def forward(self, observations: Tensor) -> Tensor:
         """[B, D] to [B, D]."""
         return (observations - self.mean) / self.std
+
+
+def require_scalar(core: RetrievalCore) -> None:
+    """`DSAError` when the core's reward is a vector."""
+    if core.reward_space is not None:
+        raise DSAError(
+            "These algorithms need a scalar reward and this one is a vector of "
+            f"{core.reward_space.shape[0]}; weigh its terms, as reward 'clipped' does."
+        )
 
 
 def input_widths(core: RetrievalCore) -> dict[str, int]:

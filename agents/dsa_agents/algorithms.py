@@ -39,7 +39,7 @@ class Setting:
         """The value in its own type, from a value or its text; `DSAError` when it does not fit."""
         try:
             converted = _convert(self.kind, value)
-        except (TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             raise DSAError(
                 f"Hyperparameter {name} must be {_NAMES[self.kind]}, got {value!r}."
             ) from None
@@ -169,12 +169,12 @@ ALGORITHMS: dict[str, Algorithm] = {
                 "normalize_advantage": True,
             },
         ),
-        Algorithm("sac", "stable_baselines3:SAC", "tanh", 300_000, 256, _OFF_POLICY),
+        Algorithm("sac", "stable_baselines3:SAC", "tanh", 200_000, 256, _OFF_POLICY),
         Algorithm(
             "td3",
             "stable_baselines3:TD3",
             "tanh",
-            300_000,
+            200_000,
             256,
             _OFF_POLICY | {"action_noise": 0.3, "target_policy_noise": 0.2, "policy_delay": 2},
         ),
@@ -182,7 +182,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             "tqc",
             "sb3_contrib:TQC",
             "tanh",
-            300_000,
+            200_000,
             256,
             _OFF_POLICY | {"top_quantiles_to_drop_per_net": 0},
         ),
@@ -272,6 +272,8 @@ def build_model(
         # and one array can hold both observations.
         settings["optimize_memory_usage"] = True
         settings["replay_buffer_kwargs"] = {"handle_timeout_termination": False}
+    if algorithm.name in ("sac", "tqc"):
+        settings["ent_coef"] = "auto_0.1"  # tuned from here; rewards lie in [-1, 1]
     if "action_noise" in settings:
         settings["action_noise"] = _noise(settings["action_noise"])
     start, end = settings.pop("learning_rate"), settings.pop("learning_rate_end")

@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from dsa_agents.algorithms import get_algorithm
-from dsa_agents.run_folder import RunFolder
+from dsa_agents.run_folder import RunFolder, check_free
 from dsa_env.controller import GranularityController
-from dsa_env.errors import DSAError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,8 +82,7 @@ def export(run: RunFolder, out: str | Path, seed: int | None = None) -> Granular
         DSAError: when the folder is in use or the run has no such seed.
     """
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DSAError(f"{folder} already exists; empty it or choose another --out.")
+    check_free(folder)
     controller = run.controller(run.best_seed if seed is None else seed)
     controller.save_pretrained(folder)
     return controller

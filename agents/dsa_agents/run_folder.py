@@ -209,12 +209,16 @@ def open_bank(
     return opened
 
 
-def create_run(folder: Path, config: TrainConfig, bank: FeatureBank, torch_threads: int) -> None:
-    """Start a run's folder; `DSAError` when the folder is already in use."""
+def check_free(folder: Path) -> None:
+    """`DSAError` when a folder holds anything, a run included."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         cure = "add --resume to continue it" if (folder / CONFIG).is_file() else "empty it"
         raise DSAError(f"{folder} already exists; {cure}, or choose another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
+
+
+def create_run(folder: Path, config: TrainConfig, bank: FeatureBank, torch_threads: int) -> None:
+    """Start a run's folder; `DSAError` when the folder is already in use."""
+    check_free(folder)
     write_json(folder / PROVENANCE, describe_provenance(bank, torch_threads, sys.argv))
     write_json(folder / CONFIG, config.to_json())
 

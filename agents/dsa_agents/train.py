@@ -16,7 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dsa_agents.adapter import CoreVecEnv, input_widths, observation_statistics
+from dsa_agents.adapter import (
+    CoreVecEnv,
+    input_widths,
+    observation_statistics,
+    require_scalar,
+)
 from dsa_agents.algorithms import build_model, full_hyperparameters, get_algorithm
 from dsa_agents.callbacks import StopRequest, TrainingCallback, TrainingState, stop_on_interrupt
 from dsa_agents.checkpoint import load_checkpoint
@@ -26,6 +31,7 @@ from dsa_agents.run_folder import (
     LAST,
     RunFolder,
     TrainConfig,
+    check_free,
     create_run,
     open_bank,
     read_run,
@@ -75,8 +81,10 @@ def train(
         KeyboardInterrupt: after Ctrl-C, once the checkpoint is written.
     """
     folder = Path(out)
-    config, bank = _resumed(folder, config) if resume else _started(folder, config)
+    config, bank = _resumed(folder, config) if resume else _checked(folder, config)
     job = _Job.prepare(folder, config, bank)
+    if not resume:
+        create_run(folder, config, bank, TORCH_THREADS)
     with _isolated(), stop_on_interrupt() as stop:
         for seed in config.seeds:
             if not RunFolder(folder, config, {}).finished(seed):
@@ -146,8 +154,9 @@ class _Job:
 
     @classmethod
     def prepare(cls, folder: Path, config: TrainConfig, bank: FeatureBank) -> _Job:
-        """Load both splits and the frozen statistics."""
+        """Load both splits and the frozen statistics; wrong settings are refused here."""
         train_core, validation_core = (_core(bank, config, s) for s in ("train", "validation"))
+        require_scalar(train_core)
         mean, std = observation_statistics(train_core)
         return cls(folder, config, bank, train_core, validation_core, mean, std)
 
@@ -181,16 +190,13 @@ class _Job:
         )
 
 
-def _started(folder: Path, config: TrainConfig | None) -> tuple[TrainConfig, FeatureBank]:
-    """Check everything, then begin the run's folder: wrong input leaves nothing behind."""
+def _checked(folder: Path, config: TrainConfig | None) -> tuple[TrainConfig, FeatureBank]:
+    """The full configuration and its bank, for a folder that is free."""
     if config is None:
         raise DSAError("Give a configuration, or resume=True to continue a run.")
     config = complete(config)
-    bank = resolve_bank(config.bank)
-    for split in ("train", "validation"):
-        _core(bank, config, split)
-    create_run(folder, config, bank, TORCH_THREADS)
-    return config, bank
+    check_free(folder)
+    return config, resolve_bank(config.bank)
 
 
 def _resumed(folder: Path, config: TrainConfig | None) -> tuple[TrainConfig, FeatureBank]:
