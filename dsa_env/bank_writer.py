@@ -159,8 +159,8 @@ class BankWriter:
         manifest, lists = put_details(store, Details(**details))
         check_all(store.arrays, manifest)
         seal(store, manifest, lists)
-        self._progress.unlink()
         self.partial.rename(self.folder)
+        (self.folder / self._progress.name).unlink()
         from dsa_env.bank import FeatureBank
 
         return FeatureBank.open(self.folder)

@@ -48,8 +48,11 @@ def _sort_keys(
     grid: NDArray[np.float32],
     keys: NDArray[np.int64],
 ) -> None:
-    """Ints [G, n] that sort as the blended cosines do, largest first, then as the positions."""
-    one, tiny, scale = np.float32(1.0), np.float32(1e-12), np.float32(2.0**30)
+    """Ints [G, n] that sort as the blended cosines do, largest first, then as the positions.
+
+    The distance 1 - cosine takes the upper 31 bits and the position the lower 32.
+    """
+    one, tiny, scale = np.float32(1.0), np.float32(1e-12), np.float32(2.0**29)
     for row in range(len(grid)):
         g = grid[row]
         h = one - g
@@ -57,7 +60,8 @@ def _sort_keys(
         for i in range(len(fine)):
             length = math.sqrt(max(square + twice * cross[i], tiny))
             cosine = (g * fine[i] + h * coarse[i]) / length
-            keys[row, i] = (np.int64((one - cosine) * scale) << 32) | i
+            distance = (one - min(max(cosine, -one), one)) * scale
+            keys[row, i] = (np.int64(distance) << 32) | i
 
 
 @compiled
