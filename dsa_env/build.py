@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from itertools import chain
@@ -26,6 +24,7 @@ from dsa_env.errors import DSAError
 from dsa_env.files import write_json
 from dsa_env.progress import bar
 from dsa_env.ragged import Ragged
+from dsa_env.workers import process_pool
 
 if TYPE_CHECKING:
     from dsa_env.encoders.detector import RegionDetector
@@ -164,10 +163,7 @@ def _shards(
     if workers <= 1 or settings.device != "cpu":
         yield from (look(part, *models) for part in parts)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_load_models, initargs=(settings,)
-    ) as pool:
+    with process_pool(workers, _load_models, settings) as pool:
         yield from pool.map(_look_in_worker, parts)
 
 

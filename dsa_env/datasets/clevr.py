@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from dsa_env.datasets.scenes import PICTURE_SIZE, Scene, generate_scene
 from dsa_env.errors import DSAError
 from dsa_env.files import read_json, write_json
 from dsa_env.progress import track
+from dsa_env.workers import process_pool
 
 DISK_SPLITS = {"pretrain": "pretrain", "train": "train", "validation": "val", "test": "test"}
 _SCENE_FIELDS = ("image_index", "image_filename", "objects", "relationships")
@@ -84,9 +83,7 @@ def write_world(
     workers = workers or (1 if count < 200 else os.cpu_count() or 1)
     job = partial(_draw_and_save, root, name, seed)
     if workers > 1:
-        # spawn: the parent may hold threads (torch, numba) that do not survive a fork
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with process_pool(workers) as pool:
             done = pool.map(job, range(count), chunksize=32)
             scenes = list(track(done, f"drawing {split}", total=count))
     else:

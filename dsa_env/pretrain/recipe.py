@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from dsa_env.errors import DSAError
 from dsa_env.files import write_json
 from dsa_env.pretrain import detector as detection
 from dsa_env.pretrain import encoder as encoding
+from dsa_env.workers import process_pool
 
 PICTURES, HELD_OUT = 20_000, 1_000  # the encoder split; its end is kept for the report
 QUICK_PICTURES, QUICK_HELD_OUT = 400, 100
@@ -62,8 +61,7 @@ def pretrain(out: Path, world: Path, *, seed: int = 0, quick: bool = False) -> d
     write_world(world, "pretrain", count, seed=seed)
     scenes, files = _pictures(world)
     # One thread each, side by side: the same weights whatever the number of cores.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=context) as pool:
+    with process_pool(2) as pool:
         parts = [
             pool.submit(make_detector, world, held_out, detector_recipe, out / "detector"),
             pool.submit(make_encoder, world, held_out, encoder_recipe, out / "encoder"),
