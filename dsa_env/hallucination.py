@@ -37,10 +37,10 @@ class DetectorConfig:
 
     phrase_dim: int
     image_dim: int
-    width: int = 64
-    heads: int = 8
-    geometry: int = 16
-    hidden: int = 192
+    width: int = 48
+    heads: int = 6
+    geometry: int = 12
+    hidden: int = 128
 
     def __post_init__(self) -> None:
         """Check the sizes.

@@ -67,10 +67,10 @@ class SupportNetwork(nn.Module):
         self,
         phrase_dim: int,
         image_dim: int,
-        width: int = 64,
-        heads: int = 8,
-        geometry: int = 16,
-        hidden: int = 192,
+        width: int = 48,
+        heads: int = 6,
+        geometry: int = 12,
+        hidden: int = 128,
     ) -> None:
         super().__init__()
         self.heads = heads

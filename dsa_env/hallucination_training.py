@@ -37,12 +37,13 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
-PER_IMAGE = 8  # true facts asked of an image each time it comes up; as many false ones
+PER_IMAGE = 4  # true facts asked of an image each time it comes up; as many false ones
 BATCH = 32  # images
 LEARNING_RATE, WEIGHT_DECAY = 4e-3, 1e-2
 CHECKS, PATIENCE = 12, 4  # looks at held-out images, and how many without progress end training
 MOST_IMAGES = 20_000  # of a split; more are sampled, so that memory stays flat
 MOST_EPOCHS = 60
+LEAST = 0.1  # weight of a kind of fact that is learnt already, of the overall cross-entropy
 HELD_OUT = 0.1  # of the training images, where there is no validation split
 
 
@@ -50,17 +51,18 @@ def train_detector(
     bank: FeatureBank,
     *,
     seed: int = 0,
-    questions: int = 1_000_000,
+    questions: int = 700_000,
     threads: int = 1,
     progress: bool = True,
     config: DetectorConfig | None = None,
 ) -> tuple[HallucinationDetector, dict[str, Any]]:
     """Train a detector on a bank's train split, calibrate it on validation, judge it on test.
 
-    Learns from balanced questions (`QuestionSampler`), every kind of fact equally often, with
-    binary cross-entropy and AdamW under a one-cycle learning rate. The weights kept are those of
-    the least cross-entropy on validation images, on which the temperature is then fitted. The
-    report comes from the test split, with questions as often as its texts assert their facts.
+    Learns from balanced questions (`QuestionSampler`) with binary cross-entropy and AdamW under a
+    one-cycle learning rate; kinds of facts are asked about equally often at first, then as their
+    cross-entropy on validation images says that they are hard. The weights kept are those of the
+    least cross-entropy there; the temperature is fitted on other questions about the same images.
+    The report comes from the test split, with questions as often as its texts assert their facts.
     Where validation has no facts a tenth of the training images stands in for it; where test has
     none the report says so and comes from validation.
 
@@ -226,6 +228,7 @@ def _fit(
             if done % check_every == 0 or done == steps:
                 logits = detector.logits(bank, asked.fact, asked.image)
                 now = cross_entropy(asked.label, logits)
+                sampler.weigh_kinds(_difficulty(asked, logits, sampler.n_kinds))
                 stale = stale + 1 if now >= best else 0
                 if now < best:
                     best, best_state = now, _copy(detector)
@@ -272,6 +275,18 @@ def _loss(detector: HallucinationDetector, bank: FeatureBank, batch: Questions) 
     return torch.nn.functional.binary_cross_entropy_with_logits(
         logits.flatten()[torch.from_numpy(slot)], torch.from_numpy(batch.label)
     )
+
+
+def _difficulty(asked: Questions, logits: NDArray[np.float32], n_kinds: int) -> list[float]:
+    """How hard each kind of fact still is, [n_kinds]: its cross-entropy, with a floor."""
+    overall = cross_entropy(asked.label, logits)
+    of_kind = (asked.kind == kind for kind in range(n_kinds))
+    return [
+        max(LEAST * overall, cross_entropy(asked.label[own], logits[own]), 1e-9)
+        if own.any()
+        else overall
+        for own in of_kind
+    ]
 
 
 def _copy(detector: HallucinationDetector) -> dict[str, Tensor]:

@@ -67,6 +67,10 @@ class QuestionSampler:
         equal_kinds: draw each kind of fact equally often, not as often as texts assert it.
         seed: of the pool of neighbours, where a kind has very many facts.
 
+    Attributes:
+        images: [n] int64, the images asked about.
+        n_kinds: how many kinds of facts there are, at least 1.
+
     Raises:
         DSAError: the bank has no facts, or none that the split's texts assert holds of an image.
     """
@@ -92,8 +96,8 @@ class QuestionSampler:
         asserted = bank.text_facts.take(bank.split_texts(split)).indices
         self._counts = np.bincount(asserted, minlength=n_facts).astype(np.float64)
         self._kind = _kinds(bank)
-        self._n_kinds = int(self._kind.max(initial=0)) + 1
-        by_kind = np.bincount(self._kind, self._counts, self._n_kinds)
+        self.n_kinds = int(self._kind.max(initial=0)) + 1
+        by_kind = np.bincount(self._kind, self._counts, self.n_kinds)
         self._shares = (by_kind > 0).astype(np.float64) if equal_kinds else by_kind
         rows = bank.image_facts.take(self.images)
         known = self._counts[rows.indices] > 0
@@ -104,7 +108,7 @@ class QuestionSampler:
                 "bank's facts and splits."
             )
         self._vocabulary = [
-            np.flatnonzero((self._counts > 0) & (self._kind == k)) for k in range(self._n_kinds)
+            np.flatnonzero((self._counts > 0) & (self._kind == k)) for k in range(self.n_kinds)
         ]
         self._near = self._neighbours(bank.fact_features, np.random.default_rng(seed))
 
@@ -117,7 +121,7 @@ class QuestionSampler:
         Raises:
             DSAError: not a single false fact was found, so there is only one answer.
         """
-        has_kind = np.diff(self._group).reshape(len(self.images), self._n_kinds) > 0
+        has_kind = np.diff(self._group).reshape(len(self.images), self.n_kinds) > 0
         cumulative = np.cumsum(has_kind * self._shares, axis=1)
         place = np.repeat(np.arange(len(self.images)), per_image)
         place = place[cumulative[place, -1] > 0]
@@ -145,13 +149,20 @@ class QuestionSampler:
             kind=np.repeat(kind[found], 2),
         )
 
+    def weigh_kinds(self, weights: ArrayLike) -> None:
+        """From now on draw kinds of facts in proportion to `weights`, [n_kinds], above 0.
+
+        Kinds that no text of the split asserts stay out.
+        """
+        self._shares = np.where(self._shares > 0, np.asarray(weights, dtype=np.float64), 0.0)
+
     def _index_truth(self, place: Ints, fact: Ints) -> None:
         """Sort the true (image, fact) pairs so that they can be drawn from and looked up."""
         n_facts = len(self._counts)
-        group = place * self._n_kinds + self._kind[fact]
+        group = place * self.n_kinds + self._kind[fact]
         order = np.argsort(group * n_facts + fact)
         place, self._true, group = place[order], fact[order], group[order]
-        groups = np.arange(len(self.images) * self._n_kinds + 1)
+        groups = np.arange(len(self.images) * self.n_kinds + 1)
         self._group = np.searchsorted(group, groups)
         self._weight = np.concatenate([[0.0], np.cumsum(self._counts[self._true])])
         self._keys = np.sort(place * n_facts + self._true)
@@ -168,7 +179,7 @@ class QuestionSampler:
 
     def _draw_true(self, place: Ints, kind: Ints, rng: np.random.Generator) -> Ints:
         """A fact of that kind that holds of the image at each place; -1 where there is none."""
-        group = place * self._n_kinds + kind
+        group = place * self.n_kinds + kind
         first, end = self._group[group], self._group[group + 1]
         low, high = self._weight[first], self._weight[end]
         target = low + rng.random(len(group)) * (high - low)

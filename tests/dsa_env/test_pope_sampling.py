@@ -85,7 +85,7 @@ def test_adversarial_negatives_are_nearer_to_the_true_fact(
     assert similar[negative == ADVERSARIAL].mean() > similar[negative == RANDOM].mean() + 0.05
 
 
-def test_kinds_come_as_often_as_asserted_or_equally_often() -> None:
+def test_kinds_come_as_often_as_asserted_equally_often_or_as_weighed() -> None:
     facts = {
         "features": np.random.default_rng(0).normal(size=(6, 8)),
         # facts 0, 1, 2 are scenes asserted by every text, 3, 4, 5 objects asserted by two
@@ -94,11 +94,15 @@ def test_kinds_come_as_often_as_asserted_or_equally_often() -> None:
         "kinds": ["scene"] * 3 + ["object"] * 3,
     }
     bank = bank_of(facts)
+    sampler = QuestionSampler(bank, "train", equal_kinds=True)
     natural = QuestionSampler(bank, "train").sample(300, np.random.default_rng(0))
-    equal = QuestionSampler(bank, "train", equal_kinds=True).sample(300, np.random.default_rng(0))
+    equal = sampler.sample(300, np.random.default_rng(0))
+    sampler.weigh_kinds([1, 3])
+    weighed = sampler.sample(300, np.random.default_rng(0))
     # four of six images have an asserted object; there objects are 2 of 8 assertions, or half
     assert np.mean(natural.kind == 1) == pytest.approx(4 / 6 * 2 / 8, abs=0.03)
     assert np.mean(equal.kind == 1) == pytest.approx(4 / 6 / 2, abs=0.03)
+    assert np.mean(weighed.kind == 1) == pytest.approx(4 / 6 * 3 / 4, abs=0.03)
 
 
 def test_the_same_generator_asks_the_same_questions(synthetic_bank: FeatureBank) -> None:
