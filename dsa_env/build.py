@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from dsa_env.errors import DSAError
 from dsa_env.files import write_json
 from dsa_env.progress import bar
 from dsa_env.ragged import Ragged
+from dsa_env.severity import DETECTOR_FOLDER
 from dsa_env.workers import process_pool
 
 if TYPE_CHECKING:
@@ -225,7 +227,7 @@ def build_bank(
     digest = sha256("\n".join(caption.text for caption in captions).encode()).hexdigest()
     config = {"settings": asdict(settings), "dataset": dataset.provenance, "captions": digest}
     writer = BankWriter(out, shapes, config, restart=restart)
-    _write_texts(writer, [caption.text for caption in captions], encoder)
+    text_latency = _write_texts(writer, [caption.text for caption in captions], encoder)
     latency = _write_views(
         writer,
         [picture.file for picture in pictures],
@@ -245,7 +247,7 @@ def build_bank(
         facts=facts,
         texts=[caption.text for caption in captions],
         image_files=[os.path.relpath(picture.file, dataset.root) for picture in pictures],
-        image_root=str(dataset.root.absolute()),
+        image_root=os.path.relpath(dataset.root.absolute(), Path(out).absolute()),
         fine_variant=settings.fine,
         temperature=settings.temperature,
         gallery_size=settings.gallery_size,
@@ -253,7 +255,7 @@ def build_bank(
             "dataset": {"name": dataset.name, **dataset.provenance},
             "encoder": _describe(encoder),
             "detector": {**_describe(detector), "threshold": settings.threshold},
-            "latency_ms": latency,
+            "latency_ms": {"text_encoder": text_latency, **latency},
             "command": command,
         },
     )
@@ -263,14 +265,18 @@ def _describe(model: Any) -> dict[str, Any]:
     return {"name": model.name, "class": model.model_class, "revision": model.revision}
 
 
-def _write_texts(writer: BankWriter, texts: Sequence[str], encoder: DualEncoder) -> None:
-    step = 4096
+def _write_texts(writer: BankWriter, texts: Sequence[str], encoder: DualEncoder) -> float | None:
+    """Writes the text features; returns milliseconds a text, None where all were there."""
+    first, step, seconds = writer.done("text_features"), 4096, 0.0
     with bar("encoding captions", len(texts)) as progress:
-        progress.advance(writer.done("text_features"))
-        for start in range(writer.done("text_features"), len(texts), step):
+        progress.advance(first)
+        for start in range(first, len(texts), step):
+            started = time.perf_counter()
             rows = encoder.text(texts[start : start + step])
+            seconds += time.perf_counter() - started
             writer.write("text_features", start, rows)
             progress.advance(len(rows))
+    return round(1000 * seconds / (len(texts) - first), 3) if first < len(texts) else None
 
 
 def _write_views(
@@ -297,7 +303,7 @@ def _write_views(
             seconds += views.seconds
             progress.advance(len(views.coarse))
     each = 1000 * seconds / max(start - first, 1)
-    return {"detector": round(each[0], 3), "encoder": round(each[1], 3)}
+    return {"detector": round(each[0], 3), "image_encoder": round(each[1], 3)}
 
 
 def add_hallucination_detector(bank: FeatureBank, *, seed: int = 0) -> dict[str, Any] | None:
@@ -311,10 +317,19 @@ def add_hallucination_detector(bank: FeatureBank, *, seed: int = 0) -> dict[str,
     if bank.text_facts is None or bank.path is None:
         return None
     detector, report = train_detector(bank, seed=seed)
-    folder = bank.path / "hallucination"
-    detector.save_pretrained(folder)
-    write_json(folder / "report.json", report)
+    unfinished = bank.path / f".{DETECTOR_FOLDER}.tmp"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    detector.save_pretrained(unfinished)
+    write_json(unfinished / "report.json", report)
+    unfinished.rename(bank.path / DETECTOR_FOLDER)
     return report
+
+
+def lacks_hallucination_detector(bank: FeatureBank) -> bool:
+    """Whether a bank has facts but no network yet, as when its build was interrupted."""
+    return bank.text_facts is not None and not (
+        bank.path and (bank.path / DETECTOR_FOLDER).exists()
+    )
 
 
 def embedded_bank(
@@ -328,19 +343,14 @@ def embedded_bank(
         folder: where it lies; the cache folder by default.
         world: pictures of each split; the full world by default.
     """
-    from dsa_env.datasets.clevr import read_split, write_world
+    from dsa_env.datasets.clevr import draw_world
 
     folder = folder or cache_folder() / "embedded-1"
     target, root = folder / "bank", folder / "world"
     if not target.exists():
-        counts = world or EMBEDDED_WORLD
-        for split, count in counts.items():
-            write_world(root, split, count, captions=EMBEDDED_CAPTIONS)
-        splits = {split: read_split(root, split) for split in counts}
-        dataset = Dataset("embedded world", root, dict(splits), {"seed": 0, "pictures": counts})
-        settings = BuildSettings(gallery_size=EMBEDDED_GALLERY)
-        build_bank(dataset, target, settings)
+        dataset = draw_world(root, world or EMBEDDED_WORLD, captions=EMBEDDED_CAPTIONS)
+        build_bank(dataset, target, BuildSettings(gallery_size=EMBEDDED_GALLERY))
     bank = FeatureBank.open(target)
-    if not (target / "hallucination").exists():
+    if lacks_hallucination_detector(bank):
         add_hallucination_detector(bank)
     return bank

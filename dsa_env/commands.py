@@ -6,11 +6,14 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dsa_env.errors import DSAError, unknown
+
+if TYPE_CHECKING:
+    from dsa_env.datasets import Dataset
 
 DATASETS = ("scenes", "clevr")
 
@@ -35,7 +38,10 @@ def build(
     threshold: Annotated[float, typer.Option(help="Least detector score of a region.")] = 0.5,
     regions: Annotated[int, typer.Option(help="Most regions of a picture.")] = 12,
     gallery_size: Annotated[
-        int | None, typer.Option(help="Images a gallery; default: a split is one gallery.")
+        int | None,
+        typer.Option(
+            help="Images a gallery; default: a split is one gallery, for scenes --held-out."
+        ),
     ] = None,
     train: Annotated[int, typer.Option(help="Scenes to draw for training.")] = 9000,
     held_out: Annotated[int, typer.Option(help="Scenes for validation, and for test.")] = 1500,
@@ -47,31 +53,36 @@ def build(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Build a feature bank from a dataset with frozen models."""
-    from dsa_env.build import BuildSettings, add_hallucination_detector, build_bank
-    from dsa_env.datasets import Dataset
-    from dsa_env.datasets.clevr import read_dataset, read_split, write_world
+    from dsa_env.bank import FeatureBank
+    from dsa_env.build import (
+        BuildSettings,
+        add_hallucination_detector,
+        build_bank,
+        lacks_hallucination_detector,
+    )
+    from dsa_env.datasets.clevr import draw_world
 
     if dataset not in DATASETS:
         raise unknown("dataset", dataset, DATASETS)
-    if out.exists():
-        raise DSAError(f"{out} exists; choose another --out or remove it")
     if dataset == "scenes":
-        root = root or out.parent / f"{out.name}-scenes"
-        counts = {"train": train, "validation": held_out, "test": held_out}
-        for split, count in counts.items():
-            write_world(root, split, count, captions=captions, seed=seed, workers=workers)
-        splits = {split: read_split(root, split) for split in counts}
-        data = Dataset("embedded world", root, dict(splits), {"seed": seed, "pictures": counts})
-    elif root is None:
-        raise DSAError("--dataset clevr needs --root, the folder with 'images' and 'scenes'")
-    else:
-        data = read_dataset(root, captions=captions, seed=seed)
+        gallery_size = gallery_size or held_out
     settings = BuildSettings(
         model, detector, threshold, regions, fine, gallery_size=gallery_size, device=device
     )
-    bank = build_bank(
-        data, out, settings, workers=workers, restart=restart, command=shlex.join(sys.argv)
-    )
+    if out.exists():
+        bank = FeatureBank.open(out)
+        if not lacks_hallucination_detector(bank):
+            raise DSAError(f"{out} exists; choose another --out or remove it")
+    else:
+        if dataset == "scenes":
+            root = root or out.parent / f"{out.name}-scenes"
+            counts = {"train": train, "validation": held_out, "test": held_out}
+            data = draw_world(root, counts, captions=captions, seed=seed, workers=workers)
+        else:
+            data = _read_clevr(root, captions, seed)
+        bank = build_bank(
+            data, out, settings, workers=workers, restart=restart, command=shlex.join(sys.argv)
+        )
     report = add_hallucination_detector(bank, seed=seed)
     summary = {
         "bank": str(out),
@@ -85,6 +96,14 @@ def build(
         typer.echo(json.dumps(summary))
     else:
         typer.echo(f"{out}: {bank.n_images} images, {bank.n_texts} texts, {bank.dim} features")
+
+
+def _read_clevr(root: Path | None, captions: int, seed: int) -> Dataset:
+    from dsa_env.datasets.clevr import read_dataset
+
+    if root is None:
+        raise DSAError("--dataset clevr needs --root, the folder with 'images' and 'scenes'")
+    return read_dataset(root, captions=captions, seed=seed)
 
 
 def pretrain(

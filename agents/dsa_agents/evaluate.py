@@ -120,7 +120,7 @@ def evaluate(
         "clip_fraction": _clip_fraction(test, measures[agent]["granularity"]),
         "latency_ms": {
             "controller": latency(controllers[0], test),
-            "encoders": run.bank.manifest.get("latency_ms"),
+            "encoders": run.bank.manifest["provenance"].get("latency_ms"),
         },
         "fixed_granularity": fixed.granularity,
         "seeds": list(run.seeds),
@@ -229,7 +229,6 @@ def _results(
         return estimates[policy, metric, ""] - estimates[over, metric, ""]
 
     fixed = estimates["fixed", recall, ""]
-    oracle_gain, null_gain = gain("oracle"), gain("null_oracle", NULL_FIXED)
     return {
         "policies": table(""),
         "by_kind": {kind: table(kind) for kind in kinds},
@@ -243,7 +242,6 @@ def _results(
             policy: (gain(policy) / fixed).summary()
             for policy in (agent, "full_information", "oracle")
         },
-        "beyond_luck": (oracle_gain - null_gain).summary(),
         "gap_closed": _gap_closed(gain(agent), gain("full_information")),
     }
 

@@ -93,6 +93,29 @@ def write_world(
     write_json(scenes_file(root, name), {"info": info, "scenes": scenes})
 
 
+def draw_world(
+    root: Path,
+    counts: dict[str, int],
+    *,
+    captions: int = 4,
+    seed: int = 0,
+    workers: int | None = None,
+) -> Dataset:
+    """Draws several splits of the embedded world into a folder and reads them back.
+
+    Args:
+        root: folder to draw into; pictures that are there already are kept.
+        counts: pictures of each split.
+        captions: captions a picture.
+        seed: seed of the world.
+        workers: processes that draw.
+    """
+    for split, count in counts.items():
+        write_world(root, split, count, captions=captions, seed=seed, workers=workers)
+    splits = {split: read_split(root, split) for split in counts}
+    return Dataset("embedded world", root, dict(splits), {"seed": seed, "pictures": counts})
+
+
 def coco_captions(
     scenes: list[Scene], count: int, seed: int, info: dict[str, Any] | None = None
 ) -> dict[str, Any]:
