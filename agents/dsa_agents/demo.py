@@ -124,7 +124,7 @@ def _together(configs: dict[str, TrainConfig], folder: Path, resamples: int) -> 
     workers = min(len(configs), os.cpu_count() or 1)
     with (
         _one_thread_each(),
-        ProcessPoolExecutor(workers, get_context("spawn"), _ignore_interrupts) as pool,
+        ProcessPoolExecutor(workers, get_context("spawn"), _stay_quiet) as pool,
     ):
         futures = {
             direction: pool.submit(_direction, config, folder / direction, resamples)
@@ -185,6 +185,8 @@ def _state(config: TrainConfig, folder: Path, future: Future[Section]) -> tuple[
         return steps, "done"
     if finished == len(config.seeds):
         return steps, "evaluating"
+    if not (folder / CONFIG).is_file():
+        return steps, "preparing"
     return steps, f"training seed {finished + 1} of {len(config.seeds)}"
 
 
@@ -198,8 +200,9 @@ def _name(direction: str) -> str:
     return direction.replace("_", " ")
 
 
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to whoever works: an idle process says nothing."""
+def _stay_quiet() -> None:
+    """Keep a process off the terminal: no bars of its own, and no word on Ctrl-C while idle."""
+    os.environ["TTY_COMPATIBLE"] = "0"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

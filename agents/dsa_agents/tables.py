@@ -77,7 +77,8 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
         (label(policy), [_with_reach(values[metric]) for metric in metrics])
         for policy, values in results["policies"].items()
     ]
-    _print(console, caption(results), list(map(heading, metrics)), rows)
+    short = [heading(metric).replace("Recall@", "R@") for metric in metrics]
+    _print(console, caption(results), short, rows)
     kinds = [
         (kind, [_with_granularity(values, recall) for values in table.values()])
         for kind, table in results["by_kind"].items()
@@ -113,13 +114,21 @@ def _print(
     rows: list[tuple[str, list[tuple[str, str]]]],
 ) -> None:
     """Print a table whose cells have a main line and a dim one."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left", title_style="bold")
+    table = Table(
+        title=Text(title),
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1),
+    )
     table.add_column("")
     for name in headings:
-        table.add_column(Text(name), justify="right")
+        table.add_column(Text(name), justify="right", min_width=max(map(len, name.split())))
     for name, cells in rows:
         table.add_row(Text(name), *(Text(f"{top}\n").append(low, "dim") for top, low in cells))
     console.print(table)
