@@ -21,8 +21,8 @@ SCHEMA_VERSION = 1
 MANIFEST = "bank.json"
 SPLITS = ("pretrain", "train", "validation", "test")
 FINE_VARIANTS = ("attended", "mean", "given")
-BLOCK_BYTES = 64 * 2**20
-"""How much of an array is looked at or copied at a time."""
+BLOCK_BYTES = 16 * 2**20
+"""How much of an array, as float64, is looked at or copied at a time."""
 
 Array = NDArray[Any]
 

@@ -78,4 +78,5 @@ def curves(
         missing = int(np.flatnonzero(~positive.any(axis=1))[0])
         raise ValueError(f"query {missing} has no valid positive; drop it")
     f, c, x = (np.ascontiguousarray(a, dtype=np.float32) for a in (fine, coarse, cross))
-    return Curves(*outcome_steps(f, c, x, positive, valid))
+    indptr, start, rank, top = outcome_steps(f, c, x, positive, valid)
+    return Curves(indptr, start.copy(), rank.astype(np.float32), top.astype(np.int32))

@@ -88,18 +88,6 @@ def sign_changes(b0: float, b1: float, b2: float, b3: float, b4: float) -> int:
 
 
 @compiled
-def halve(b: Floats, left: Floats, right: Floats) -> None:
-    """De Casteljau: the coefficients on both halves of the interval."""
-    for i in range(5):
-        right[i] = b[i]
-    left[0] = right[0]
-    for level in range(1, 5):
-        for i in range(5 - level):
-            right[i] = 0.5 * (right[i] + right[i + 1])
-        left[level] = right[0]
-
-
-@compiled
 def single_root(b0: float, b1: float, b2: float, b3: float, b4: float) -> float:
     """The root in (0, 1) of a quartic whose Bernstein coefficients change their sign once.
 
@@ -149,7 +137,7 @@ def crossings(
         c2: see f2.
         x2: see f2.
         out: [8] filled with the crossings.
-        work: [STACK, 7] scratch space.
+        work: [STACK, 6] scratch space.
 
     Returns:
         How many entries of `out` are filled.
@@ -157,19 +145,26 @@ def crossings(
     b0, b1, b2, b3, b4 = difference_of_squares(f1, c1, x1, f2, c2, x2)
     zero = common_zero(f1, c1, f2, c2)
     if zero > 0.0 or x1 < OPPOSITE or x2 < OPPOSITE:
-        work[0, 0], work[0, 1], work[0, 2], work[0, 3], work[0, 4] = b0, b1, b2, b3, b4
-        count = isolate(work, out)
-        out[count], out[count + 1] = 0.5, zero if zero > 0.0 else 0.5
-        out[: count + 2].sort()
-        return count + 2
+        count = insert(out, isolate(b0, b1, b2, b3, b4, out, work), 0.5)
+        return insert(out, count, zero) if zero > 0.0 else count
     changes = sign_changes(b0, b1, b2, b3, b4)
     if changes == 0:
         return 0
     if changes == 1:
         out[0] = single_root(b0, b1, b2, b3, b4)
         return 1 if EDGE < out[0] < 1.0 - EDGE else 0
-    work[0, 0], work[0, 1], work[0, 2], work[0, 3], work[0, 4] = b0, b1, b2, b3, b4
-    return isolate(work, out)
+    return isolate(b0, b1, b2, b3, b4, out, work)
+
+
+@compiled
+def insert(values: Floats, count: int, value: float) -> int:
+    """Put one more value among the first `count` ascending ones; returns how many there are."""
+    place = count
+    while place > 0 and values[place - 1] > value:
+        values[place] = values[place - 1]
+        place -= 1
+    values[place] = value
+    return count + 1
 
 
 @compiled
@@ -190,37 +185,43 @@ def common_zero(f1: float, c1: float, f2: float, c2: float) -> float:
 
 
 @compiled
-def isolate(work: Floats, out: Floats) -> int:
-    """Ascending roots in (EDGE, 1 - EDGE) of the quartic with coefficients ``work[0, :5]``.
+def isolate(
+    b0: float, b1: float, b2: float, b3: float, b4: float, out: Floats, work: Floats
+) -> int:
+    """Ascending roots in (EDGE, 1 - EDGE) of a quartic in Bernstein form.
 
-    Intervals with several changes of sign are halved until each has one, or is NARROW.
+    Intervals with several changes of sign are halved (de Casteljau) until each has one or is
+    NARROW. `work` holds the right halves that are still to be looked at.
     """
-    b, left, right = work[0, :5], work[1, :5], work[2, :5]
-    count, depth, low, high = 0, 2, 0.0, 1.0
+    count, depth, low, high = 0, 0, 0.0, 1.0
     while True:
-        changes = sign_changes(b[0], b[1], b[2], b[3], b[4])
-        if b[0] == 0.0 and low > EDGE and count < LIMIT:
+        changes = sign_changes(b0, b1, b2, b3, b4)
+        if b0 == 0.0 and low > EDGE and count < LIMIT:
             out[count] = low  # a root exactly where an interval was halved
             count += 1
-        if changes == 1 or (changes > 1 and (high - low < NARROW or depth + 2 >= STACK)):
-            root = low + (high - low) * (
-                single_root(b[0], b[1], b[2], b[3], b[4]) if changes == 1 else 0.5
-            )
+        if changes > 1 and high - low > NARROW and depth < STACK:
+            middle = 0.5 * (low + high)
+            m01, m12, m23, m34 = 0.5 * (b0 + b1), 0.5 * (b1 + b2), 0.5 * (b2 + b3), 0.5 * (b3 + b4)
+            m02, m13, m24 = 0.5 * (m01 + m12), 0.5 * (m12 + m23), 0.5 * (m23 + m34)
+            m03, m14 = 0.5 * (m02 + m13), 0.5 * (m13 + m24)
+            m04 = 0.5 * (m03 + m14)
+            work[depth, 0], work[depth, 1], work[depth, 2] = m04, m14, m24
+            work[depth, 3], work[depth, 4], work[depth, 5] = m34, b4, high
+            depth += 1
+            b1, b2, b3, b4, high = m01, m02, m03, m04, middle
+            continue
+        if changes >= 1:
+            root = single_root(b0, b1, b2, b3, b4) if changes == 1 else 0.5
+            root = low + (high - low) * root
             if EDGE < root < 1.0 - EDGE and count < LIMIT:
                 out[count] = root
                 count += 1
-        elif changes > 1:
-            halve(b, left, right)
-            middle = 0.5 * (low + high)
-            depth += 2
-            work[depth - 1, :5], work[depth, :5] = right, left
-            work[depth - 1, 5], work[depth - 1, 6] = middle, high
-            work[depth, 5], work[depth, 6] = low, middle
-        if depth < 3:
+        if depth == 0:
             return count
-        b[:] = work[depth, :5]
-        low, high = work[depth, 5], work[depth, 6]
-        depth -= 1  # the left half lies on top, so roots come in order
+        depth -= 1
+        low = high
+        b0, b1, b2 = work[depth, 0], work[depth, 1], work[depth, 2]
+        b3, b4, high = work[depth, 3], work[depth, 4], work[depth, 5]
 
 
 @compiled
@@ -323,7 +324,7 @@ def envelope(
     place, count = EDGE, 0
     out_start[0], out_item[0] = place, now
     for _ in range(4 * len(among)):
-        nearest, winner = 2.0, -1
+        nearest, winner = 2.0, now
         for j in among:
             if j == now:
                 continue
@@ -335,7 +336,7 @@ def envelope(
                 <= max(g, nearest) + SAME_PLACE
             ):
                 nearest, winner = g, j
-        if winner < 0:
+        if winner == now:
             break
         if nearest > place + SAME_PLACE:
             count += 1
@@ -392,7 +393,8 @@ def rank_steps(
             out_start, out_rank = grow(out_start, size), grow(out_rank, size)
         out_start[count], out_rank[count] = begin, rank
         count += 1
-        for e in np.argsort(where[:n]):
+        sort_pairs(where[:n], change[:n])
+        for e in range(n):
             rank += change[e]
             if where[e] <= out_start[count - 1] + SAME_PLACE:
                 out_rank[count - 1] = rank
@@ -403,27 +405,43 @@ def rank_steps(
 
 
 @compiled
+def sort_pairs(keys: Floats, values: Floats) -> None:
+    """Sort keys, ascending, and move their values along (Shell's sort)."""
+    n, gap = len(keys), 1
+    while gap < n // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, n):
+            key, value, place = keys[i], values[i], i
+            while place >= gap and keys[place - gap] > key:
+                keys[place], values[place] = keys[place - gap], values[place - gap]
+                place -= gap
+            keys[place], values[place] = key, value
+        gap //= 3
+
+
+@compiled
 def outcome_steps(
     fine: NDArray[np.float32],
     coarse: NDArray[np.float32],
     cross: NDArray[np.float32],
     positive: NDArray[np.bool_],
     valid: NDArray[np.bool_],
-) -> tuple[Ints, Floats, NDArray[np.float32], NDArray[np.int32]]:
-    """The arrays of `dsa_env.breakpoints.Curves` for components [Q, K]."""
+) -> tuple[Ints, Floats, Floats, Floats]:
+    """The arrays of `dsa_env.breakpoints.Curves` for components [Q, K], all but one as floats."""
     n, k = fine.shape
     indptr = np.zeros(n + 1, dtype=np.int64)
     capacity = 8 * n + 16
     start = np.empty(capacity, dtype=np.float64)
-    rank = np.empty(capacity, dtype=np.float32)
-    top = np.empty(capacity, dtype=np.int32)
+    rank = np.empty(capacity, dtype=np.float64)
+    top = np.empty(capacity, dtype=np.float64)
     f, c, x = np.empty(k), np.empty(k), np.empty(k)
     places = np.empty(k, dtype=np.int64)
     is_positive = np.empty(k, dtype=np.bool_)
     hopeful = np.empty(k, dtype=np.int64)
     relevant = np.empty(k, dtype=np.int64)
     low, high = np.empty(PIECES), np.empty(k * PIECES)
-    work, roots = np.empty((STACK, 7)), np.empty(8)
+    work, roots = np.empty((STACK, 6)), np.empty(8)
     top_start, top_item = np.empty(4 * k + 8), np.empty(4 * k + 8, dtype=np.int64)
     best_start, best_item = np.empty(4 * k + 8), np.empty(4 * k + 8, dtype=np.int64)
     for q in range(n):
@@ -474,7 +492,7 @@ def outcome_steps(
             start[kept], rank[kept], top[kept] = start[t], rank[t], top[t]
             kept += 1
         for t in range(first, kept):
-            top[t] = places[top[t]]
+            top[t] = places[int(top[t])]
         start[first] = 0.0
         indptr[q + 1] = kept
-    return indptr, start[: indptr[n]].copy(), rank[: indptr[n]].copy(), top[: indptr[n]].copy()
+    return indptr, start[: indptr[n]], rank[: indptr[n]], top[: indptr[n]]

@@ -131,7 +131,7 @@ def _region_search(bank: FeatureBank, items: Ids, text: Vectors, keep: int) -> S
 def _index(vectors: Vectors, ids: Ids, dim: int) -> Any:
     """An index of inner products over the vectors of `ids`: exact if small, else inverted lists."""
     faiss = require_faiss()
-    lists = int(4 * np.sqrt(len(ids)))
+    lists = int(2 * np.sqrt(len(ids)))
     kind = "Flat" if len(ids) <= FLAT else f"IVF{lists},Flat"
     index = faiss.index_factory(dim, kind, faiss.METRIC_INNER_PRODUCT)
     if not index.is_trained:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsa_env.bank_format import BLOCK_BYTES, unit_rows
+from dsa_env.bank_format import unit_rows
 from dsa_env.jit import compiled
 
 if TYPE_CHECKING:
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Ids = NDArray[np.integer[Any]]
 
+BLOCK_BYTES = 64 * 2**20
+"""Components of a block of queries, and the features of a chunk of items, are this large."""
 SMALL_BLOCK_BYTES = 4 * 2**20
 """Region similarities are worked on in pieces of this size, which stay in the processor's cache."""
+STRIP = 256
+"""Images that are worked on at a time; the innermost loops run over them as vector instructions."""
 PADDING = -1e3
 """The similarity of a region that is padding: its attention weight underflows to 0."""
 NO_DIRECTION = 1e-12
@@ -121,7 +125,7 @@ def texts_against_images(texts: Floats, views: ImageViews, temperature: float) -
     if views.fine is not None:
         fine = (texts @ views.fine.T).astype(np.float32)
         cross = np.einsum("nd,nd->n", views.fine, views.coarse).astype(np.float32)
-        return Components(fine, coarse, np.broadcast_to(cross, fine.shape))
+        return Components(fine, coarse, np.tile(cross, (len(fine), 1)))
     fine, cross = np.empty_like(coarse), np.empty_like(coarse)
     regions, n = views.to_coarse.shape
     step = max(1, SMALL_BLOCK_BYTES // (8 * max(1, regions * n)))
@@ -132,9 +136,7 @@ def texts_against_images(texts: Floats, views: ImageViews, temperature: float) -
         size = stop - start
         s = np.matmul(texts[start:stop], views.regions, out=similarity[:size])
         s, w = s.reshape(size, regions, n), weight[:size].reshape(size, regions, n)
-        s += views.padding
-        np.subtract(s, s.max(axis=1, keepdims=True), out=w)
-        w *= 1.0 / temperature
+        _centre(s, views.padding, 1.0 / temperature, w)
         np.exp(w, out=w)
         _attend(s, w, views.gram, views.to_coarse, fine[start:stop], cross[start:stop])
     return _with_fallback(fine, coarse, cross, views.bare)
@@ -154,6 +156,30 @@ def _with_fallback(
 
 
 @compiled
+def _centre(
+    similarity: NDArray[np.float64], padding: NDArray[np.float64], scale: float, out: Any
+) -> None:
+    """Fill [B, R, n] with how far each region's similarity is below its image's best, scaled."""
+    queries, regions, n = similarity.shape
+    best = np.empty(STRIP)
+    for begin in range(0, n, STRIP):
+        size = min(STRIP, n - begin)
+        for q in range(queries):
+            best[:] = -np.inf
+            for j in range(regions):
+                s = similarity[q, j, begin : begin + size]
+                p = padding[j, begin : begin + size]
+                for i in range(size):
+                    best[i] = max(best[i], s[i] + p[i])
+            for j in range(regions):
+                s = similarity[q, j, begin : begin + size]
+                p = padding[j, begin : begin + size]
+                w = out[q, j, begin : begin + size]
+                for i in range(size):
+                    w[i] = (s[i] + p[i] - best[i]) * scale
+
+
+@compiled
 def _attend(
     similarity: NDArray[np.float64],
     weight: NDArray[np.float64],
@@ -162,15 +188,11 @@ def _attend(
     fine: NDArray[np.float32],
     cross: NDArray[np.float32],
 ) -> None:
-    """Fill fine and cross [B, n] from weights (not normalised) and similarities [B, R, n].
-
-    The innermost loops run over images, so that they become vector instructions.
-    """
+    """Fill fine and cross [B, n] from weights (not normalised) and similarities [B, R, n]."""
     queries, regions, n = similarity.shape
-    strip = 256
-    along, across, square, part = np.empty(strip), np.empty(strip), np.empty(strip), np.empty(strip)
-    for begin in range(0, n, strip):
-        size = min(strip, n - begin)
+    along, across, square, part = np.empty(STRIP), np.empty(STRIP), np.empty(STRIP), np.empty(STRIP)
+    for begin in range(0, n, STRIP):
+        size = min(STRIP, n - begin)
         for q in range(queries):
             along[:], across[:], square[:] = 0.0, 0.0, 0.0
             pair = 0
@@ -204,7 +226,7 @@ def images_against_texts(coarse: Floats, fine: Floats, texts: Floats) -> Compone
     """
     f, c = (fine @ texts.T).astype(np.float32), (coarse @ texts.T).astype(np.float32)
     cross = np.einsum("nd,nd->n", fine, coarse).astype(np.float32)
-    return Components(f, c, np.broadcast_to(cross[:, None], f.shape))
+    return Components(f, c, np.repeat(cross[:, None], len(texts), axis=1))
 
 
 def component_blocks(

@@ -33,9 +33,10 @@ def test_pools_hold_what_ranks_high(
         assert (one.retrieved == other.retrieved).mean() > share
         assert (one.recall == other.recall).mean() > share
     same = found.candidates == exact.candidates
-    assert same.mean() > 0.5
+    assert same[:, :10].mean() > 0.5
     np.testing.assert_allclose(found.fine[same], exact.fine[same], atol=1e-6)
-    np.testing.assert_allclose(found.image_observation, exact.image_observation, atol=0.2)
+    difference = np.abs(found.image_observation - exact.image_observation).max(axis=1)
+    assert (difference < 0.1).mean() > share
 
 
 def test_who_is_the_positive_leaves_observations_bit_identical() -> None:
