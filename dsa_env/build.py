@@ -22,7 +22,6 @@ from dsa_env.datasets import Dataset, Picture
 from dsa_env.datasets.captions import fact_kind
 from dsa_env.encoders import EMBEDDED
 from dsa_env.errors import DSAError
-from dsa_env.files import write_json
 from dsa_env.progress import bar
 from dsa_env.ragged import Ragged
 from dsa_env.severity import DETECTOR_FOLDER
@@ -319,8 +318,7 @@ def add_hallucination_detector(bank: FeatureBank, *, seed: int = 0) -> dict[str,
     detector, report = train_detector(bank, seed=seed)
     unfinished = bank.path / f".{DETECTOR_FOLDER}.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)
-    detector.save_pretrained(unfinished)
-    write_json(unfinished / "report.json", report)
+    detector.save_pretrained(unfinished, report)
     unfinished.rename(bank.path / DETECTOR_FOLDER)
     return report
 

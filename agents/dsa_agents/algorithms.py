@@ -1,4 +1,10 @@
-"""The algorithms that can be trained, their defaults, and the checking of hyperparameters."""
+"""The algorithms that can be trained, their defaults, and the checking of hyperparameters.
+
+PPO and A2C act by a Gaussian on g rescaled to [-1, 1]. The other remedy for a bounded action, a
+Beta policy, ended level with it (benchmarks/policy_distribution.py, embedded world, 300,000 steps,
+3 seeds, best validation reward: text to image .4301 Gaussian, .4299 Beta; image to text .5683
+Gaussian, .5695 Beta; standard deviation between seeds up to .007), so there is one, the simpler.
+"""
 
 from __future__ import annotations
 
