@@ -1,6 +1,7 @@
 """Where blended cosines cross, exactly, and the steps in rank and top item that follow.
 
-One file because numba's cache of a function does not notice changes in other files.
+Numba's cache of a compiled caller does not notice changes in the files it calls into: after
+editing `dsa_env.quartic` or `dsa_env.jit`, remove ``dsa_env/__pycache__``.
 """
 
 from __future__ import annotations
@@ -10,25 +11,19 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from dsa_env.jit import compiled
+from dsa_env.jit import compiled, grow, insert, sort_pairs
+from dsa_env.quartic import EDGE, LIMIT, STACK, isolate, sign_changes, single_root
 
-EDGE = 1e-9
-"""Crossings are looked for in (EDGE, 1 - EDGE); g = 0 and g = 1 themselves are exact elsewhere."""
 TIE = 1e-14
 """Squared cosines relatively nearer than this are tied: what rounding leaves of equal ones."""
-CLOSE = 1e-13
-"""A root is found when a step of Newton's method moves it by less."""
-NARROW = 1e-11
-"""An interval of this width is not split further: a double root, where curves only touch."""
 OPPOSITE = -1 + 1e-6
 """A cross below this: the blend (nearly) vanishes at g = 0.5, where the cosine jumps."""
 PIECES = 4
 """How many equal parts [0, 1] is cut into to tell early who cannot be the best anywhere."""
 SAME_PLACE = 1e-12
 """Crossings nearer than this are taken for one."""
-STACK = 64
-LIMIT = 6
-"""More roots than a quartic has; two more fit into 8."""
+FOUND = LIMIT + 2
+"""Room for the roots of the quartic and two places where the order changes without one."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -72,55 +67,6 @@ def difference_of_squares(
 
 
 @compiled
-def sign_changes(b0: float, b1: float, b2: float, b3: float, b4: float) -> int:
-    """Changes of sign along Bernstein coefficients, zeros left out.
-
-    By Descartes' rule the polynomial has at most so many roots inside the interval, and exactly
-    one where there is one change.
-    """
-    count, last = 0, b0
-    for value in (b1, b2, b3, b4):
-        if value != 0.0:
-            if (value > 0.0) != (last > 0.0) and last != 0.0:
-                count += 1
-            last = value
-    return count
-
-
-@compiled
-def single_root(b0: float, b1: float, b2: float, b3: float, b4: float) -> float:
-    """The root in (0, 1) of a quartic whose Bernstein coefficients change their sign once.
-
-    Newton's method inside a bracket that is halved whenever a step would leave it.
-    """
-    first = b0 if b0 != 0.0 else b1 if b1 != 0.0 else b2 if b2 != 0.0 else b3
-    rising = first < 0.0
-    # The same polynomial in powers of t, by forward differences of the coefficients.
-    d0, d1, d2, d3 = b1 - b0, b2 - b1, b3 - b2, b4 - b3
-    e0, e1, e2 = d1 - d0, d2 - d1, d3 - d2
-    p1, p2, p3, p4 = 4.0 * d0, 6.0 * e0, 4.0 * (e1 - e0), (e2 - e1) - (e1 - e0)
-    low, high = 0.0, 1.0
-    t = min(max(b0 / (b0 - b4), 0.02), 0.98) if b0 * b4 < 0.0 else 0.5
-    for _ in range(64):
-        value = b0 + t * (p1 + t * (p2 + t * (p3 + t * p4)))
-        if value == 0.0:
-            break
-        if (value < 0.0) == rising:
-            low = t
-        else:
-            high = t
-        slope = p1 + t * (2.0 * p2 + t * (3.0 * p3 + t * 4.0 * p4))
-        step = t - value / slope if slope != 0.0 else -1.0
-        if not low < step < high:  # an end may be a root of its own
-            step = 0.5 * (low + high)
-        moved = abs(step - t)
-        t = step
-        if moved < CLOSE:
-            break
-    return t
-
-
-@compiled
 def crossings(
     f1: float, c1: float, x1: float, f2: float, c2: float, x2: float, out: Floats, work: Floats
 ) -> int:
@@ -136,7 +82,7 @@ def crossings(
         f2: the same of the second candidate.
         c2: see f2.
         x2: see f2.
-        out: [8] filled with the crossings.
+        out: [FOUND] filled with the crossings.
         work: [STACK, 6] scratch space.
 
     Returns:
@@ -157,17 +103,6 @@ def crossings(
 
 
 @compiled
-def insert(values: Floats, count: int, value: float) -> int:
-    """Put one more value among the first `count` ascending ones; returns how many there are."""
-    place = count
-    while place > 0 and values[place - 1] > value:
-        values[place] = values[place - 1]
-        place -= 1
-    values[place] = value
-    return count + 1
-
-
-@compiled
 def common_zero(f1: float, c1: float, f2: float, c2: float) -> float:
     """The g at which both cosines are zero, one of them changing its sign there; 0 if none.
 
@@ -182,54 +117,6 @@ def common_zero(f1: float, c1: float, f2: float, c2: float) -> float:
         if EDGE < zero < 1.0 - EDGE:
             return zero
     return 0.0
-
-
-@compiled
-def isolate(
-    b0: float, b1: float, b2: float, b3: float, b4: float, out: Floats, work: Floats
-) -> int:
-    """Ascending roots in (EDGE, 1 - EDGE) of a quartic in Bernstein form.
-
-    Intervals with several changes of sign are halved (de Casteljau) until each has one or is
-    NARROW. `work` holds the right halves that are still to be looked at.
-    """
-    count, depth, low, high = 0, 0, 0.0, 1.0
-    while True:
-        changes = sign_changes(b0, b1, b2, b3, b4)
-        if b0 == 0.0 and low > EDGE and count < LIMIT:
-            out[count] = low  # a root exactly where an interval was halved
-            count += 1
-        if changes > 1 and high - low > NARROW and depth < STACK:
-            middle = 0.5 * (low + high)
-            m01, m12, m23, m34 = 0.5 * (b0 + b1), 0.5 * (b1 + b2), 0.5 * (b2 + b3), 0.5 * (b3 + b4)
-            m02, m13, m24 = 0.5 * (m01 + m12), 0.5 * (m12 + m23), 0.5 * (m23 + m34)
-            m03, m14 = 0.5 * (m02 + m13), 0.5 * (m13 + m24)
-            m04 = 0.5 * (m03 + m14)
-            work[depth, 0], work[depth, 1], work[depth, 2] = m04, m14, m24
-            work[depth, 3], work[depth, 4], work[depth, 5] = m34, b4, high
-            depth += 1
-            b1, b2, b3, b4, high = m01, m02, m03, m04, middle
-            continue
-        if changes >= 1:
-            root = single_root(b0, b1, b2, b3, b4) if changes == 1 else 0.5
-            root = low + (high - low) * root
-            if EDGE < root < 1.0 - EDGE and count < LIMIT:
-                out[count] = root
-                count += 1
-        if depth == 0:
-            return count
-        depth -= 1
-        low = high
-        b0, b1, b2 = work[depth, 0], work[depth, 1], work[depth, 2]
-        b3, b4, high = work[depth, 3], work[depth, 4], work[depth, 5]
-
-
-@compiled
-def grow(array: NDArray[np.float64], capacity: int) -> NDArray[np.float64]:
-    """A larger copy of an array."""
-    larger = np.empty(capacity, dtype=array.dtype)
-    larger[: len(array)] = array
-    return larger
 
 
 @compiled
@@ -405,22 +292,6 @@ def rank_steps(
 
 
 @compiled
-def sort_pairs(keys: Floats, values: Floats) -> None:
-    """Sort keys, ascending, and move their values along (Shell's sort)."""
-    n, gap = len(keys), 1
-    while gap < n // 3:
-        gap = 3 * gap + 1
-    while gap > 0:
-        for i in range(gap, n):
-            key, value, place = keys[i], values[i], i
-            while place >= gap and keys[place - gap] > key:
-                keys[place], values[place] = keys[place - gap], values[place - gap]
-                place -= gap
-            keys[place], values[place] = key, value
-        gap //= 3
-
-
-@compiled
 def outcome_steps(
     fine: NDArray[np.float32],
     coarse: NDArray[np.float32],
@@ -441,7 +312,7 @@ def outcome_steps(
     hopeful = np.empty(k, dtype=np.int64)
     relevant = np.empty(k, dtype=np.int64)
     low, high = np.empty(PIECES), np.empty(k * PIECES)
-    work, roots = np.empty((STACK, 6)), np.empty(8)
+    work, roots = np.empty((STACK, 6)), np.empty(FOUND)
     top_start, top_item = np.empty(4 * k + 8), np.empty(4 * k + 8, dtype=np.int64)
     best_start, best_item = np.empty(4 * k + 8), np.empty(4 * k + 8, dtype=np.int64)
     for q in range(n):

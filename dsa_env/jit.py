@@ -1,4 +1,4 @@
-"""Compiling functions with numba, cached on disk where a folder for that can be written."""
+"""Compiling functions with numba, cached on disk where possible, and helpers compiled so."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
+from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -22,3 +25,38 @@ def compiled(function: F) -> F:
         return cast(F, numba.njit(function, cache=True, nogil=True, error_model="numpy"))
     except RuntimeError:  # "cannot cache function: no locator available for file ..."
         return cast(F, numba.njit(function, nogil=True, error_model="numpy"))
+
+
+@compiled
+def grow(array: NDArray[np.float64], capacity: int) -> NDArray[np.float64]:
+    """A larger copy of an array."""
+    larger = np.empty(capacity, dtype=array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+@compiled
+def insert(values: Floats, count: int, value: float) -> int:
+    """Put one more value among the first `count` ascending ones; returns how many there are."""
+    place = count
+    while place > 0 and values[place - 1] > value:
+        values[place] = values[place - 1]
+        place -= 1
+    values[place] = value
+    return count + 1
+
+
+@compiled
+def sort_pairs(keys: Floats, values: Floats) -> None:
+    """Sort keys, ascending, and move their values along (Shell's sort)."""
+    n, gap = len(keys), 1
+    while gap < n // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, n):
+            key, value, place = keys[i], values[i], i
+            while place >= gap and keys[place - gap] > key:
+                keys[place], values[place] = keys[place - gap], values[place - gap]
+                place -= gap
+            keys[place], values[place] = key, value
+        gap //= 3

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 FOLDER = "cache"
 """Where a bank's folder holds what can be computed again."""
 SOURCES = (
-    "blend", "breakpoints", "crossings", "galleries", "hallucination", "observation", "pool",
-    "ragged", "retrieval", "selection", "severity", "shortlist", "similarity",
+    "blend", "breakpoints", "crossings", "galleries", "hallucination", "hallucination_network",
+    "jit", "observation", "pool", "quartic", "ragged", "retrieval", "retrieval_cache", "selection",
+    "severity", "shortlist", "similarity",
 )  # fmt: skip
 """The modules whose code a retrieval depends on."""
 CURVES = tuple(field.name for field in fields(OutcomeCurves))
