@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dsa_env.crossings import outcome_steps
+
+
+def protect(record: object) -> None:
+    """Make a dataclass's arrays read-only: records are kept and shared by whoever asks for them."""
+    for field in fields(record):  # type: ignore[arg-type]
+        value = getattr(record, field.name)
+        if isinstance(value, np.ndarray):
+            view = value.view()
+            view.setflags(write=False)
+            object.__setattr__(record, field.name, view)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +42,7 @@ class Curves:
     top: NDArray[np.int32]
 
     def __post_init__(self) -> None:
+        protect(self)
         object.__setattr__(self, "_keys", 2.0 * self.query + self.start)
 
     @property

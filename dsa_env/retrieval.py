@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dsa_env.breakpoints import Curves, curves
+from dsa_env.breakpoints import Curves, curves, protect
 from dsa_env.outcome import Outcome
 from dsa_env.severity import pair_severity, pair_unsupported
 
@@ -37,7 +37,7 @@ class OutcomeCurves(Curves):
 
 @dataclass(frozen=True, eq=False)
 class Retrieval:
-    """Q queries with K candidates each.
+    """Q queries with K candidates each; all arrays are read-only.
 
     Attributes:
         direction: "text_to_image" or "image_to_text".
@@ -71,6 +71,9 @@ class Retrieval:
     text_observation: NDArray[np.float32]
     image_observation: NDArray[np.float32]
     curves: OutcomeCurves
+
+    def __post_init__(self) -> None:
+        protect(self)
 
     def __len__(self) -> int:
         return len(self.query_ids)
