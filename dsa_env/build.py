@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_env.bank import FeatureBank
+from dsa_env.bank_format import FINE_VARIANTS
 from dsa_env.bank_writer import BankWriter
 from dsa_env.cache import cache_folder
 from dsa_env.datasets import Dataset, Picture
 from dsa_env.datasets.captions import fact_kind
 from dsa_env.encoders import EMBEDDED
-from dsa_env.errors import DSAError
+from dsa_env.errors import DSAError, unknown
 from dsa_env.progress import bar
 from dsa_env.ragged import Ragged
 from dsa_env.severity import DETECTOR_FOLDER
@@ -60,6 +61,15 @@ class BuildSettings:
     temperature: float = 0.05
     gallery_size: int | None = None
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Refuses a fine variant that does not exist.
+
+        Raises:
+            DSAError: naming the nearest one.
+        """
+        if self.fine not in FINE_VARIANTS[:2]:
+            raise unknown("fine variant", self.fine, FINE_VARIANTS[:2])
 
 
 @dataclass(frozen=True)

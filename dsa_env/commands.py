@@ -59,6 +59,7 @@ def build(
         add_hallucination_detector,
         build_bank,
         lacks_hallucination_detector,
+        load_models,
     )
     from dsa_env.datasets.clevr import draw_world
 
@@ -74,6 +75,7 @@ def build(
         if not lacks_hallucination_detector(bank):
             raise DSAError(f"{out} exists; choose another --out or remove it")
     else:
+        load_models(settings)  # a wrong name shows before anything is drawn
         if dataset == "scenes":
             root = root or out.parent / f"{out.name}-scenes"
             counts = {"train": train, "validation": held_out, "test": held_out}

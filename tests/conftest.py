@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches for a hub
 # What tests build on first use stays out of the user's cache; `make clean` removes it.
 os.environ["DSA_CACHE"] = str(ROOT / ".cache" / "tests")
 

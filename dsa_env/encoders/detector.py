@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from dsa_env.encoders import model_folder
+from dsa_env.encoders.loading import loading
 from dsa_env.errors import DSAError
 
 _ZERO_SHOT = ("owlvit", "owlv2", "grounding-dino", "mm-grounding-dino", "omdet-turbo")
@@ -55,22 +56,17 @@ class RegionDetector:
         self.name, self.threshold, self.most = name, threshold, most
         self.labels, self.device = list(labels), torch.device(device)
         source = model_folder(name, "detector")
-        try:
+        cure = "Give a hub name or a local folder of an object detector."
+        with loading("detector", name, cure):
             self.zero_shot = AutoConfig.from_pretrained(source).model_type in _ZERO_SHOT
             model = (
                 AutoModelForZeroShotObjectDetection
                 if self.zero_shot
-                else (AutoModelForObjectDetection)
+                else AutoModelForObjectDetection
             )
             self._model: Any = model.from_pretrained(source).eval().to(self.device)
             processor: Any = AutoProcessor if self.zero_shot else AutoImageProcessor
             self._processor: Any = processor.from_pretrained(source)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise DSAError(
-                f"the detector {name!r} cannot be loaded: {reason} Give a hub name or a local "
-                "folder of an object detector."
-            ) from error
         self._model.requires_grad_(False)
         self.revision: str | None = getattr(self._model.config, "_commit_hash", None)
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from dsa_env.encoders import model_folder
+from dsa_env.encoders.loading import loading
 from dsa_env.encoders.regions import Preprocess
 from dsa_env.errors import DSAError
 
@@ -36,16 +37,11 @@ class DualEncoder:
         """
         self.name, self.device = name, torch.device(device)
         source = model_folder(name, "encoder")
-        try:
+        cure = "Give a hub name or a local folder with model, tokenizer and image processor."
+        with loading("encoder", name, cure):
             self._model: Any = AutoModel.from_pretrained(source).eval().to(self.device)
             self._tokenizer: Any = AutoTokenizer.from_pretrained(source)
             processor = AutoImageProcessor.from_pretrained(source)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise DSAError(
-                f"the encoder {name!r} cannot be loaded: {reason} Give a hub name or a local "
-                "folder with model, tokenizer and image processor."
-            ) from error
         if not hasattr(self._model, "get_text_features"):
             raise DSAError(
                 f"{name!r} is a {type(self._model).__name__}, no dual encoder; choose a CLIP or "
