@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_env.bank import FeatureBank
-from dsa_env.bank_format import FINE_VARIANTS
-from dsa_env.bank_writer import BankWriter
+from dsa_env.bank.format import FINE_VARIANTS
+from dsa_env.bank.ragged import Ragged
+from dsa_env.bank.writer import BankWriter
 from dsa_env.cache import cache_folder
 from dsa_env.datasets import Dataset, Picture
 from dsa_env.datasets.captions import fact_kind
 from dsa_env.encoders import EMBEDDED
 from dsa_env.errors import DSAError, unknown
 from dsa_env.progress import bar
-from dsa_env.ragged import Ragged
-from dsa_env.severity import DETECTOR_FOLDER
+from dsa_env.retrieval.severity import DETECTOR_FOLDER
 from dsa_env.workers import process_pool
 
 if TYPE_CHECKING:
@@ -321,7 +321,7 @@ def add_hallucination_detector(bank: FeatureBank, *, seed: int = 0) -> dict[str,
     Returns:
         Its quality report, or None for a bank without facts.
     """
-    from dsa_env.hallucination_training import train_detector
+    from dsa_env.hallucination.training import train_detector
 
     if bank.text_facts is None or bank.path is None:
         return None

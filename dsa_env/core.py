@@ -12,16 +12,16 @@ from gymnasium.spaces import Box, Dict, Space
 from numpy.typing import ArrayLike, NDArray
 
 from dsa_env.bank import FeatureBank, resolve_bank
-from dsa_env.bank_format import SPLITS
+from dsa_env.bank.format import SPLITS
+from dsa_env.curves.lookup import look_up
 from dsa_env.errors import DSAError, unknown
-from dsa_env.lookup import look_up
 from dsa_env.oracle import best_granularity
 from dsa_env.outcome import Outcome
+from dsa_env.retrieval.shortlist import DIRECTIONS, load_retrieval
 from dsa_env.rewards import Reward, Terms, evaluate, resolve_reward
-from dsa_env.shortlist import DIRECTIONS, load_retrieval
 
 if TYPE_CHECKING:
-    from dsa_env.retrieval import Retrieval
+    from dsa_env.retrieval.retrieval import Retrieval
 
 Observation = dict[str, NDArray[np.float32]]
 

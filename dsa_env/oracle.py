@@ -11,7 +11,7 @@ from dsa_env.outcome import Outcome
 from dsa_env.rewards import Reward, evaluate
 
 if TYPE_CHECKING:
-    from dsa_env.retrieval import OutcomeCurves
+    from dsa_env.retrieval.retrieval import OutcomeCurves
 
 NARROW = 1e-7
 """A stretch below this at an end of [0, 1] is that end, as far as a float32 action can tell."""

@@ -131,7 +131,7 @@ def check_bank(bank: str | os.PathLike[str] | FeatureBank) -> None:
     """
     from dsa_env.bank import resolve_bank
     from dsa_env.core import RetrievalCore
-    from dsa_env.shortlist import DIRECTIONS
+    from dsa_env.retrieval.shortlist import DIRECTIONS
 
     opened = resolve_bank(bank)
     opened.verify()

@@ -151,7 +151,7 @@ from dsa_env.controller import GranularityController
 import torch
 controller = GranularityController.from_pretrained({str(tmp_path)!r})
 print(float(controller(torch.ones(1, 3), torch.ones(1, 4))))
-heavy = ["stable_baselines3", "transformers", "numba", "scipy", "matplotlib", "pandas", "dsa_agents"]
+heavy = ["stable_baselines3", "transformers", "numba", "scipy", "matplotlib", "dsa_agents"]
 print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run(

@@ -17,8 +17,8 @@ from dsa_env.blend import blended_cosine
 from dsa_env.core import RetrievalCore, check_actions
 from dsa_env.errors import DSAError
 from dsa_env.outcome import Outcome
+from dsa_env.retrieval.shortlist import DIRECTIONS
 from dsa_env.rewards import BUILT_IN, ClippedReward
-from dsa_env.shortlist import DIRECTIONS
 from dsa_env.testing import synthetic_bank
 
 SCALAR_REWARDS = [name for name in BUILT_IN if name != "terms"]

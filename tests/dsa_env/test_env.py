@@ -24,7 +24,7 @@ import dsa_env
 from dsa_env.env import RetrievalEnv
 from dsa_env.errors import DSAError
 from dsa_env.outcome import Outcome
-from dsa_env.shortlist import DIRECTIONS
+from dsa_env.retrieval.shortlist import DIRECTIONS
 from dsa_env.testing import synthetic_bank
 
 INFO = {

@@ -21,7 +21,7 @@ from gymnasium.wrappers.vector import (
 from dsa_env.env import RetrievalEnv
 from dsa_env.episodes import GAMMA, splitmix64
 from dsa_env.errors import DSAError
-from dsa_env.shortlist import DIRECTIONS
+from dsa_env.retrieval.shortlist import DIRECTIONS
 from dsa_env.testing import synthetic_bank
 from dsa_env.vector import RetrievalVectorEnv
 

@@ -1,0 +1,1 @@
+"""A query's outcome as a function of g: exact breakpoints, compiled."""

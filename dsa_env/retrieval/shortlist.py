@@ -1,0 +1,151 @@
+"""From a bank's split to its `Retrieval`: shortlists, components, observations, curves."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsa_env.bank import FeatureBank
+from dsa_env.errors import DSAError, unknown
+from dsa_env.progress import bar
+from dsa_env.retrieval import cache as retrieval_cache
+from dsa_env.retrieval.galleries import Block, Gallery, exact_blocks, split_galleries
+from dsa_env.retrieval.observation import observe
+from dsa_env.retrieval.pool import pooled_blocks, require_faiss
+from dsa_env.retrieval.retrieval import (
+    K_MAX,
+    OutcomeCurves,
+    Retrieval,
+    null_retrieval,
+    outcome_curves,
+)
+from dsa_env.retrieval.selection import natural_shortlist, shortlist_size, with_positives
+from dsa_env.retrieval.severity import pair_severity, pair_unsupported
+
+__all__ = [
+    "DIRECTIONS",
+    "OutcomeCurves",
+    "Retrieval",
+    "load_retrieval",
+    "null_retrieval",
+    "pair_severity",
+    "pair_unsupported",
+]
+
+DIRECTIONS = ("text_to_image", "image_to_text")
+SMALLEST = 2 * K_MAX
+"""A shorter shortlist could miss what belongs among the K_MAX best."""
+KEPT = 8
+"""How many retrievals a process keeps."""
+
+_loaded: OrderedDict[str, Retrieval] = OrderedDict()
+
+
+def load_retrieval(
+    bank: FeatureBank,
+    direction: str,
+    split: str,
+    *,
+    shortlist: int | None = None,
+    faiss: bool = False,
+) -> Retrieval:
+    """The queries of a split with everything an environment needs of them.
+
+    Computed once: kept in the process, and in ``<bank.path>/cache/`` where the bank has a folder
+    that can be written.
+
+    Args:
+        bank: the bank.
+        direction: "text_to_image" asks each text of its gallery's images, "image_to_text" each
+            image of its gallery's texts.
+        split: "pretrain", "train", "validation" or "test".
+        shortlist: candidates a query; None keeps galleries of up to 512 items whole and 256
+            candidates of larger ones.
+        faiss: find candidates through an index (for galleries too large to compare everything
+            with); needs ``pip install 'dsa-env[faiss]'``.
+
+    Raises:
+        DSAError: unknown direction or split, a shortlist that is too short, faiss not installed.
+        BankError: the split is empty.
+    """
+    if direction not in DIRECTIONS:
+        raise unknown("direction", direction, DIRECTIONS)
+    if shortlist is not None and shortlist < SMALLEST:
+        raise DSAError(f"shortlist must be at least {SMALLEST}, got {shortlist}.")
+    if faiss:
+        require_faiss()
+    key = retrieval_cache.key(bank, direction, split, shortlist, faiss)
+    if key in _loaded:
+        _loaded.move_to_end(key)
+        return _loaded[key]
+    found = retrieval_cache.read(bank, key)
+    if found is None:
+        found = build_retrieval(bank, direction, split, shortlist, faiss)
+        retrieval_cache.write(bank, key, found)
+    _loaded[key] = found
+    while len(_loaded) > KEPT:
+        _loaded.popitem(last=False)
+    return found
+
+
+def build_retrieval(
+    bank: FeatureBank, direction: str, split: str, shortlist: int | None, faiss: bool
+) -> Retrieval:
+    """`load_retrieval` without any cache."""
+    galleries = split_galleries(bank, direction, split)
+    queries = np.concatenate([gallery.queries for gallery in galleries]).astype(np.int32)
+    size = max(shortlist_size(shortlist, len(gallery.items)) for gallery in galleries)
+    shape = (len(queries), size)
+    candidates = np.full(shape, -1, dtype=np.int32)
+    positive = np.zeros(shape, dtype=np.bool_)
+    fine, coarse, cross = (np.zeros(shape, dtype=np.float32) for _ in range(3))
+    text: list[NDArray[np.float32]] = []
+    image: list[NDArray[np.float32]] = []
+    done = 0
+    with bar(f"Shortlists {split} {direction.replace('_', ' ')}", len(queries)) as shown:
+        for gallery in galleries:
+            wanted = shortlist_size(shortlist, len(gallery.items))
+            for block in _blocks(bank, direction, gallery, wanted, faiss):
+                keep = min(wanted, len(block.items))
+                natural = natural_shortlist(block.found, keep)
+                chosen, relevant = with_positives(natural, block.positives)
+                rows = slice(done, done + len(chosen))
+                candidates[rows, :keep] = block.items[chosen]
+                positive[rows, :keep] = relevant
+                kept = block.components.take(chosen)
+                fine[rows, :keep], coarse[rows, :keep] = kept.fine, kept.coarse
+                cross[rows, :keep] = kept.cross
+                asked = gallery.queries[block.rows]
+                seen = observe(bank, direction, asked, block.items, block.found)
+                text.append(seen[0])
+                image.append(seen[1])
+                done += len(chosen)
+                shown.advance(len(chosen))
+    texts = direction == "text_to_image"
+    return Retrieval(
+        direction=direction,
+        split=split,
+        k_max=K_MAX,
+        query_ids=queries,
+        cluster=bank.positives.first[queries] if texts else queries,
+        kind=bank.text_kind[queries] if texts and bank.text_kind is not None else None,
+        candidates=candidates,
+        positive=positive,
+        fine=fine,
+        coarse=coarse,
+        cross=cross,
+        text_observation=np.concatenate(text),
+        image_observation=np.concatenate(image),
+        curves=outcome_curves(bank, direction, queries, candidates, positive, fine, coarse, cross),
+    )
+
+
+def _blocks(
+    bank: FeatureBank, direction: str, gallery: Gallery, keep: int, faiss: bool
+) -> Iterator[Block]:
+    if not faiss:
+        return exact_blocks(bank, direction, gallery)
+    return pooled_blocks(bank, direction, gallery, keep)
