@@ -40,7 +40,7 @@ def null_core(core: RetrievalCore, seed: int = 0) -> RetrievalCore:
     Nothing about a query then predicts which view serves it, so what an oracle still gains here
     over the best fixed g is the luck of choosing the best of many g after the fact.
     """
-    from dsa_env.shortlist import null_retrieval
+    from dsa_env.retrieval.shortlist import null_retrieval
 
     twin = RetrievalCore(
         core.bank, core.direction, core.split, core.k, core.horizon, reward=core.reward

@@ -22,7 +22,7 @@ from dsa_env.bank import resolve_bank
 from dsa_env.errors import DSAError
 from dsa_env.files import read_json
 from dsa_env.progress import bar
-from dsa_env.shortlist import DIRECTIONS
+from dsa_env.retrieval.shortlist import DIRECTIONS
 
 CHECKPOINT_SECONDS = 4.0
 """How often a training writes a checkpoint, from which the progress bars are fed too."""
