@@ -1,10 +1,12 @@
-"""Progress bars on standard error, with the rate and the time left."""
+"""Progress on standard error: a bar with rate and time left, or now and then a line in a log."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
@@ -12,28 +14,68 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Bar:
-    """One progress bar; `advance` moves it, `describe` changes its text."""
+LINE_SECONDS = 15.0
+"""How often long work says where it is when standard error is no terminal."""
+
+
+class Bar(Protocol):
+    """Where progress is told."""
+
+    def advance(self, n: float = 1) -> None:
+        """Count `n` more steps as done."""
+
+    def describe(self, description: str) -> None:
+        """Change the text in front."""
+
+
+class _Drawn:
+    """A bar in a terminal."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
 
     def advance(self, n: float = 1) -> None:
-        """Count `n` more steps as done."""
         self._progress.advance(self._task, n)
 
     def describe(self, description: str) -> None:
-        """Change the text in front of the bar."""
         self._progress.update(self._task, description=description)
+
+
+class _Told:
+    """Lines in a log; work that ends soon says nothing."""
+
+    def __init__(self, description: str, total: float | None) -> None:
+        self._description = description
+        self._total = total
+        self._done = 0.0
+        self._started = self._told = time.monotonic()
+
+    def advance(self, n: float = 1) -> None:
+        self._done += n
+        if time.monotonic() - self._told >= LINE_SECONDS:
+            self.tell()
+
+    def describe(self, description: str) -> None:
+        self._description = description
+
+    def end(self) -> None:
+        if self._told > self._started:
+            self.tell()
+
+    def tell(self) -> None:
+        self._told = time.monotonic()
+        seconds = self._told - self._started
+        share = f"{self._done:,.0f}" + (f"/{self._total:,.0f}" if self._total else "")
+        print(f"{self._description}: {share} after {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def bar(description: str, total: float | None) -> Iterator[Bar]:
     """Show a progress bar while the body runs; `total` None shows a pulse.
 
-    Drawn on standard error, so that standard output stays clean; not drawn at all when standard
-    error is no terminal.
+    It goes to standard error, so that standard output stays clean. Where that is no terminal, a
+    line every `LINE_SECONDS` takes the bar's place.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -44,6 +86,11 @@ def bar(description: str, total: float | None) -> Iterator[Bar]:
             return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="cyan")
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        told = _Told(description, total)
+        yield told
+        told.end()
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -51,8 +98,8 @@ def bar(description: str, total: float | None) -> Iterator[Bar]:
         RateColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield Bar(progress, progress.add_task(description, total=total))
+    with Progress(*columns, console=console) as progress:
+        yield _Drawn(progress, progress.add_task(description, total=total))
 
 
 def track(iterable: Iterable[T], description: str, total: float | None = None) -> Iterator[T]:

@@ -37,3 +37,16 @@ def test_an_unknown_total_counts_on(
     with bar("reading", None) as shown:
         shown.advance(7)
     assert "7" in capsys.readouterr().err
+
+
+def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter([0.0, 1.0, 20.0, 20.0, 21.0, 30.0])
+    monkeypatch.setattr("dsa_env.progress.time.monotonic", lambda: next(now))
+    with bar("encoding", 3) as shown:
+        for _ in range(3):
+            shown.advance()
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == ["encoding: 2/3 after 20 s", "encoding: 3/3 after 30 s"]

@@ -1,0 +1,79 @@
+"""What the README shows is run: its Python as it stands, its commands on a small budget."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dsa_env import cli
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+BUDGET = ["--timesteps", "4000"]  # what the README trains in minutes, a test trains in seconds
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language ("" for commands) in order."""
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), flags=re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """Every `dsa` command line of the README, without its comment."""
+    lines = "\n".join(blocks("")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("dsa ")]
+
+
+def small_models(folder: Path) -> tuple[Path, Path]:
+    """A random encoder and detector on disk, in place of the hub's."""
+    from dsa_env.pretrain import detector, encoder
+
+    torch.manual_seed(0)
+    encoder.build_model(16).save_pretrained(folder / "clip")
+    encoder.build_processor().save_pretrained(folder / "clip")
+    encoder.build_tokenizer(["a small red cube"]).save_pretrained(folder / "clip")
+    detector.build_detector().save_pretrained(folder / "detr")
+    detector.build_processor().save_pretrained(folder / "detr")
+    return folder / "clip", folder / "detr"
+
+
+@pytest.mark.slow
+def test_the_readme_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dsa_env.datasets.clevr import draw_world
+
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    names: dict[str, object] = {
+        "text": rng.normal(size=(120, 8)),
+        "coarse": rng.normal(size=(60, 8)),
+        "regions": [rng.normal(size=(1 + n % 3, 8)) for n in range(60)],
+        "image_of_text": np.arange(120) % 60,
+        "text_features": torch.randn(5, 8),
+        "image_features": torch.randn(5, 16),
+    }
+    bank, reward, controller = blocks("python")
+    exec(bank, names)
+    (tmp_path / "my_rewards.py").write_text(reward)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    draw_world(tmp_path / "CLEVR_v1.0", {"train": 24, "validation": 8, "test": 8}, workers=1)
+    clip, detr = small_models(tmp_path)
+    stand_ins = {"openai/clip-vit-base-patch32": clip, "facebook/detr-resnet-50": detr}
+    listed = commands()
+    assert {words[0] for words in listed} == {"train", "evaluate", "export", "build", "info"}
+    for words in listed:
+        given = [str(stand_ins.get(word, word)) for word in words]
+        assert cli.main(given + (BUDGET if words[0] == "train" else [])) == 0, words
+    exec(controller, names)
+    g = names["g"]
+    assert isinstance(g, torch.Tensor)
+    assert g.shape == (5,)
+    assert ((g >= 0) & (g <= 1)).all()
+
+
+def test_files_that_the_readme_points_to_exist() -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", README.read_text())
+    assert targets
+    assert [name for name in targets if not (README.parent / name).exists()] == []
