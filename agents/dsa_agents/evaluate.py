@@ -92,8 +92,9 @@ def evaluate(
         metric as ``{"mean", "low", "high"}``, null where there is no number),
         ``relative_gain`` (over the best fixed g, in Recall@k), ``gap_closed`` (the agent's share
         of the full-information gain in Recall@k; null with a note when that gain's interval
-        contains 0), ``clip_fraction``, ``latency_ms``, ``verdict`` (in words) and what was
-        evaluated.
+        contains 0), ``fixed_in_hindsight`` (the g that would have earned most on this very
+        split, with its reward and recall), ``clip_fraction``, ``latency_ms``, ``verdict`` (in
+        words) and what was evaluated.
 
     Raises:
         DSAError: the bank lacks a split, the controller does not fit, or the reward is a vector.
@@ -114,6 +115,7 @@ def evaluate(
     measures["null_oracle"] = measure_policies(null, [OraclePolicy()])
     measures[NULL_FIXED] = measure_policies(null, [best_fixed(null_core(validation))])
     groups = query_groups(test)
+    fixed_curve = sweep(test)
     estimates = _estimate(measures, groups, test.retrieval.cluster, resamples, seed)
     results = {
         **_results(estimates, agent, groups[0], test.k),
@@ -123,6 +125,7 @@ def evaluate(
             "encoders": run.bank.manifest["provenance"].get("latency_ms"),
         },
         "fixed_granularity": fixed.granularity,
+        "fixed_in_hindsight": _hindsight(fixed_curve, f"recall@{test.k}"),
         "seeds": list(run.seeds),
         "train_seconds": run.train_seconds,
         "bank": {"path": run.config.bank, "sha256": run.bank.sha256},
@@ -143,7 +146,7 @@ def evaluate(
         core=test,
         measures=measures,
         groups=groups,
-        sweep=sweep(test),
+        sweep=fixed_curve,
         fixed=fixed.granularity,
         validation_rewards={
             name: mean(measure_policies(validation, each)["reward"])
@@ -270,6 +273,13 @@ def _gap_closed(agent_gain: Estimate, full_gain: Estimate) -> dict[str, Any]:
         )
         return {"mean": None, "low": None, "high": None, "note": note}
     return {**(agent_gain / full_gain).summary()}
+
+
+def _hindsight(fixed: Sweep, recall: str) -> dict[str, float]:
+    """The fixed g that would have earned most, had one known the split: no policy's number."""
+    best = int(np.argmax(fixed.means["reward"]))
+    values = {name: float(fixed.means[name][best]) for name in ("reward", recall)}
+    return {"granularity": float(fixed.grid[best]), **values}
 
 
 def _clip_fraction(core: RetrievalCore, g: NDArray[np.float64]) -> float | None:

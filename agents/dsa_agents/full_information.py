@@ -41,9 +41,9 @@ class Fit:
     """
 
     grid: int = 33
-    members: int = 3
-    hidden: tuple[int, ...] = (256, 128)
-    dropout: float = 0.2
+    members: int = 4
+    hidden: tuple[int, ...] = (128,)
+    dropout: float = 0.3
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     batch: int = 512

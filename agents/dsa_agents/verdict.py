@@ -48,7 +48,7 @@ def verdict(results: dict[str, Any]) -> list[str]:
     Args:
         results: of `dsa_agents.evaluate.evaluate`.
     """
-    return [_matters(results), _luck(results), _agent(results)]
+    return [_matters(results), _hindsight(results), _luck(results), _agent(results)]
 
 
 def _matters(results: dict[str, Any]) -> str:
@@ -73,6 +73,15 @@ def _matters(results: dict[str, Any]) -> str:
     return (
         f"It is not shown that granularity matters on this bank: {change}, and the interval "
         "contains 0. Use the best fixed g, or better coarse and fine features."
+    )
+
+
+def _hindsight(results: dict[str, Any]) -> str:
+    found, recall = results["fixed_in_hindsight"], f"recall@{results['k']}"
+    return (
+        f"The best fixed g was chosen on validation; had one known this split, "
+        f"g = {found['granularity']:.2f} would have earned most, with a Recall@{results['k']} of "
+        f"{found[recall]:.3f}."
     )
 
 

@@ -92,6 +92,17 @@ def test_the_synthetic_world_is_seen_to_need_granularity(evaluation: Evaluation)
     assert results["gap_closed"]["mean"] == pytest.approx(expected)
 
 
+def test_hindsight_is_at_least_as_good_as_the_choice_on_validation(
+    evaluation: Evaluation,
+) -> None:
+    found = evaluation.results["fixed_in_hindsight"]
+    curve = evaluation.sweep.means["reward"]
+    assert found["reward"] == curve.max()
+    assert found["granularity"] == evaluation.sweep.grid[np.argmax(curve)]
+    chosen = np.argmin(np.abs(evaluation.sweep.grid - evaluation.fixed))
+    assert found["reward"] >= curve[chosen]
+
+
 def test_the_same_evaluation_twice_is_the_same(made_run: RunFolder) -> None:
     first, second = (quick(made_run).results for _ in range(2))
     for results in (first, second):

@@ -25,6 +25,7 @@ def results(full: Summary, agent: Summary, closed: dict[str, Any]) -> dict[str, 
         "k": 10,
         "agent": "ppo",
         "fixed_granularity": 0.6,
+        "fixed_in_hindsight": {"granularity": 0.7, "reward": 0.4, "recall@10": 0.41},
         "policies": {"fixed": only(summary(0.4)), "full_information": only(summary(0.45))},
         "relative_gain": {"full_information": summary(0.125)},
         "gap_closed": closed,
@@ -41,9 +42,10 @@ def test_a_clear_gain_matters() -> None:
     found = verdict(results(summary(0.05, 0.01), summary(0.04, 0.01), summary(0.8, 0.1)))
     assert found[0].startswith("Granularity matters on this bank")
     assert "from 0.400 (best fixed g = 0.60) to 0.450 (+12.5%)" in found[0]
-    assert "The oracle gains +0.200 [+0.190, +0.210]" in found[1]
-    assert "an oracle still gains +0.100 [+0.090, +0.110]" in found[1]
-    assert found[2] == (
+    assert "g = 0.70 would have earned most, with a Recall@10 of 0.410" in found[1]
+    assert "The oracle gains +0.200 [+0.190, +0.210]" in found[2]
+    assert "an oracle still gains +0.100 [+0.090, +0.110]" in found[2]
+    assert found[3] == (
         "PPO beats the best fixed g (+0.040 [+0.030, +0.050] in Recall@10) "
         "and closes 80% [70%, 90%] of the full-information gain."
     )
@@ -53,22 +55,22 @@ def test_an_interval_around_zero_does_not_matter() -> None:
     closed = {**summary(None), "note": "There is no gap to close."}
     found = verdict(results(summary(0.005, 0.01), summary(0.0, 0.01), closed))
     assert found[0].startswith("It is not shown that granularity matters")
-    assert "PPO is not shown to beat the best fixed g" in found[2]
-    assert found[2].endswith("there is no gap to close.")
+    assert "PPO is not shown to beat the best fixed g" in found[3]
+    assert found[3].endswith("there is no gap to close.")
 
 
 def test_harm_is_called_harm() -> None:
     closed = {**summary(None), "note": "There is no gap to close."}
     found = verdict(results(summary(-0.05, 0.01), summary(-0.05, 0.01), closed))
     assert found[0].startswith("Choosing g per query does harm")
-    assert "PPO is worse than the best fixed g" in found[2]
+    assert "PPO is worse than the best fixed g" in found[3]
 
 
 def test_without_intervals_nothing_is_claimed() -> None:
     closed = {**summary(None), "note": "There is no gap to close."}
     found = verdict(results(summary(0.05), summary(0.05), closed))
     assert found[0].startswith("Without intervals")
-    assert "PPO against the best fixed g" in found[2]
+    assert "PPO against the best fixed g" in found[3]
 
 
 @pytest.mark.parametrize(
