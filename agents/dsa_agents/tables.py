@@ -62,7 +62,7 @@ def caption(results: Mapping[str, Any]) -> str:
     """What was evaluated, in one line."""
     seeds = len(results["seeds"])
     many = "s" if seeds > 1 else ""
-    interval = "± or [ ]: 95% intervals" if results["resamples"] else "no intervals"
+    interval = "95% intervals" if results["resamples"] else "no intervals"
     return (
         f"{results['direction'].replace('_', ' ')}, {results['split']} split: "
         f"{results['queries']:,} queries of {results['pictures']:,} pictures, "
@@ -119,16 +119,13 @@ def _print(
     from rich.text import Text
 
     table = Table(
-        title=Text(title),
-        title_justify="left",
-        title_style="bold",
         box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1),
+        show_edge=False,
+        padding=(0, 0, 0, 1),
     )
     table.add_column("")
     for name in headings:
         table.add_column(Text(name), justify="right", min_width=max(map(len, name.split())))
     for name, cells in rows:
         table.add_row(Text(name), *(Text(f"{top}\n").append(low, "dim") for top, low in cells))
-    console.print(table)
+    console.print(Text(title, "bold"), table, "", sep="\n")
