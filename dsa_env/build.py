@@ -357,7 +357,8 @@ def embedded_bank(
     target, root = folder / "bank", folder / "world"
     if not target.exists():
         dataset = draw_world(root, world or EMBEDDED_WORLD, captions=EMBEDDED_CAPTIONS)
-        build_bank(dataset, target, BuildSettings(gallery_size=EMBEDDED_GALLERY))
+        settings = BuildSettings(gallery_size=EMBEDDED_GALLERY)
+        build_bank(dataset, target, settings, command="dsa_env.build.embedded_bank()")
     bank = FeatureBank.open(target)
     if lacks_hallucination_detector(bank):
         add_hallucination_detector(bank)
