@@ -12,8 +12,10 @@ import pytest
 from dsa_agents.evaluate import Evaluation, _gap_closed, evaluate
 from dsa_agents.run_folder import RunFolder
 from dsa_agents.statistics import Estimate
+from dsa_env import cli
 from dsa_env.bank import FeatureBank
 from dsa_env.errors import DSAError
+from dsa_env.files import read_json
 from dsa_env.outcome import Outcome
 from tests.agents.made_runs import QUICK, make_run
 
@@ -202,3 +204,35 @@ def test_validation_can_be_looked_at_while_the_test_split_waits(made_run: RunFol
 def test_an_unknown_split_is_refused(made_run: RunFolder) -> None:
     with pytest.raises(DSAError, match="Did you mean 'test'"):
         quick(made_run, split="tests")
+
+
+def test_the_command_writes_the_results_and_prints_them(
+    made_run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(made_run.path), "--split", "validation", "--bootstrap", "20"]
+    assert cli.main([*words, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    folder = made_run.path / "validation"
+    assert read_json(folder / "results.json") == printed
+    assert (folder / "report.html").is_file()
+    assert not (made_run.path / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nowhere"], "nowhere"),
+        (["{run}", "--split", "tset"], "Did you mean 'test'"),
+        (["{run}", "--bank", "nowhere"], "nowhere"),
+        (["{run}", "--bootstrap", "-1"], "--bootstrap"),
+        ([], "'run'"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    words: list[str], told: str, made_run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [word.replace("{run}", str(made_run.path)) for word in words]
+    assert cli.main(["evaluate", *given]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert "Traceback" not in error
