@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dsa_env.encoders.dual import DualEncoder
 
 SHARD = 128  # pictures a worker handles at a time, and what a killed build loses at most
-EMBEDDED_WORLD = {"train": 9000, "validation": 1500, "test": 1500}
+EMBEDDED_WORLD = {"train": 9000, "validation": 3000, "test": 3000}  # two galleries held out each
 EMBEDDED_CAPTIONS = 4
 EMBEDDED_GALLERY = 1500
 

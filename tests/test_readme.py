@@ -18,7 +18,10 @@ BUDGET = ["--timesteps", "4000"]  # what the README trains in minutes, a test tr
 
 def blocks(language: str) -> list[str]:
     """The fenced blocks of a language ("" for commands) in order."""
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    fenced = re.findall(
+        r"^```(\w*)\n(.*?)^```$", README.read_text(), flags=re.DOTALL | re.MULTILINE
+    )
+    return [text for name, text in fenced if name == language]
 
 
 def commands() -> list[list[str]]:

@@ -368,7 +368,7 @@ def test_complete_writes_every_default_out(synthetic_bank_path: Path) -> None:
     config = complete(TrainConfig(bank=str(synthetic_bank_path)))
     assert config == complete(config)
     assert config.timesteps == 600_000
-    assert config.validate_every == 30_000
+    assert config.validate_every == 15_000
     assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
