@@ -45,6 +45,7 @@ class RetrievalCore:
         reward: see `dsa_env.rewards.resolve_reward`.
         reward_kwargs: arguments of the reward.
         shortlist: candidates per query; by default the whole gallery up to 512, else 256.
+        faiss: find candidates through a FAISS index, for galleries too large to compare whole.
 
     Attributes:
         bank: the open `FeatureBank`.
@@ -67,6 +68,7 @@ class RetrievalCore:
         reward: Any = None,
         reward_kwargs: dict[str, Any] | None = None,
         shortlist: int | None = None,
+        faiss: bool = False,
     ) -> None:
         if direction not in DIRECTIONS:
             raise unknown("direction", direction, DIRECTIONS)
@@ -78,7 +80,9 @@ class RetrievalCore:
         self.split = split
         self.reward: Reward = resolve_reward(reward, reward_kwargs)
         self.bank: FeatureBank = resolve_bank(bank)
-        self.retrieval = load_retrieval(self.bank, direction, split, shortlist=shortlist)
+        self.retrieval = load_retrieval(
+            self.bank, direction, split, shortlist=shortlist, faiss=faiss
+        )
         if self.k > self.retrieval.k_max:
             raise DSAError(f"k must be at most {self.retrieval.k_max}, got {k}.")
         self._arguments: dict[str, Any] = {
@@ -89,6 +93,7 @@ class RetrievalCore:
             "horizon": self.horizon,
             "reward": self.reward,
             "shortlist": shortlist,
+            "faiss": faiss,
         }
         values, terms, _ = self._probe()
         self.term_names = tuple(terms)

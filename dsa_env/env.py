@@ -91,6 +91,7 @@ class RetrievalEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
     | reward_kwargs | None            | arguments of the reward, such as {"beta": 0.5}           |
     | shortlist     | None            | candidates per query; None: all up to 512, else 256      |
     | render_mode   | None            | "ansi" or "rgb_array"                                    |
+    | faiss         | False           | candidates from a FAISS index, for very large galleries  |
 
     ## Info
 
@@ -137,12 +138,13 @@ class RetrievalEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
         reward_kwargs: dict[str, Any] | None = None,
         shortlist: int | None = None,
         render_mode: str | None = None,
+        faiss: bool = False,
     ) -> None:
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise unknown("render mode", render_mode, RENDER_MODES)
         self.render_mode = render_mode
         self.core = RetrievalCore(
-            bank, direction, split, k, horizon, reward, reward_kwargs, shortlist
+            bank, direction, split, k, horizon, reward, reward_kwargs, shortlist, faiss
         )
         self.observation_space = self.core.observation_space
         self.action_space = self.core.action_space

@@ -45,6 +45,7 @@ class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any
         reward_kwargs: see there.
         shortlist: see there.
         render_mode: see there.
+        faiss: see there.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -65,6 +66,7 @@ class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any
         reward_kwargs: dict[str, Any] | None = None,
         shortlist: int | None = None,
         render_mode: str | None = None,
+        faiss: bool = False,
     ) -> None:
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise unknown("render mode", render_mode, RENDER_MODES)
@@ -73,7 +75,7 @@ class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any
         self.num_envs = num_envs
         self.render_mode = render_mode
         self.core = RetrievalCore(
-            bank, direction, split, k, horizon, reward, reward_kwargs, shortlist
+            bank, direction, split, k, horizon, reward, reward_kwargs, shortlist, faiss
         )
         self.single_observation_space = self.core.observation_space
         self.single_action_space = self.core.action_space

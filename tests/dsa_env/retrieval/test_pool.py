@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from dsa_env.bank import FeatureBank
+from dsa_env.core import RetrievalCore
 from dsa_env.errors import DSAError
 from dsa_env.retrieval import pool
 from dsa_env.retrieval.shortlist import DIRECTIONS, build_retrieval, load_retrieval
@@ -57,3 +60,17 @@ def test_without_faiss_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(DSAError, match=r"pip install 'dsa-env\[faiss\]'"):
         load_retrieval(BANK, "text_to_image", "train", faiss=True)
+
+
+def test_the_environments_take_it_as_an_argument() -> None:
+    pytest.importorskip("faiss")
+    options = {"bank": BANK, "shortlist": 64, "faiss": True}
+    env = gym.make("DSA/Retrieval-v0", **options)
+    vector = gym.make_vec("DSA/Retrieval-v0", num_envs=3, **options)
+    made = load_retrieval(BANK, "text_to_image", "train", shortlist=64, faiss=True)
+    for core in (env.unwrapped.core, vector.unwrapped.core, copy_of(env.unwrapped.core)):
+        np.testing.assert_array_equal(core.retrieval.candidates, made.candidates)
+
+
+def copy_of(core: RetrievalCore) -> RetrievalCore:
+    return pickle.loads(pickle.dumps(core))
