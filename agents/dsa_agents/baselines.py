@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,8 +44,6 @@ def null_core(core: RetrievalCore, seed: int = 0) -> RetrievalCore:
     """
     from dsa_env.retrieval.shortlist import null_retrieval
 
-    twin = RetrievalCore(
-        core.bank, core.direction, core.split, core.k, core.horizon, reward=core.reward
-    )
+    twin = copy.copy(core)
     twin.retrieval = null_retrieval(core.retrieval, core.bank, seed)
     return twin

@@ -46,6 +46,12 @@ def train(
     ] = None,
     k: Annotated[int | None, typer.Option(help="Recall@k.  [default: 10]")] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps per episode.  [default: 1]")] = None,
+    shortlist: Annotated[
+        int | None, typer.Option(help="Candidates per query.  [default: up to 512 all, else 256]")
+    ] = None,
+    faiss: Annotated[
+        bool, typer.Option("--faiss", help="Find candidates by FAISS, for very large galleries.")
+    ] = False,
     n_envs: Annotated[
         int | None, typer.Option(help="Environments stepped together.  [default: the algorithm's]")
     ] = None,
@@ -68,6 +74,8 @@ def train(
         "direction": direction,
         "k": k,
         "horizon": horizon,
+        "shortlist": shortlist,
+        "faiss": faiss,
         "reward": reward,
         "reward_kwargs": reward_kwargs(alpha, beta, weights, reward_arg or []),
         "algorithm": algorithm,
@@ -77,7 +85,9 @@ def train(
         "seeds": parse_seeds(seeds, seed, more_seeds or []),
     }
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value}
-    chosen |= {name: 0 for name in ("k", "horizon", "timesteps", "n_envs") if given[name] == 0}
+    chosen |= {
+        name: 0 for name in ("k", "horizon", "shortlist", "timesteps", "n_envs") if given[name] == 0
+    }
     import_from_here()
     config = TrainConfig(**chosen)
     folder = out or Path("runs") / f"{config.algorithm}-{config.direction}"

@@ -99,7 +99,8 @@ def evaluate(
     Raises:
         DSAError: the bank lacks a split, the controller does not fit, or the reward is a vector.
     """
-    test, train, validation = (_core(run, name) for name in (split, "train", "validation"))
+    splits = (split, "train", "validation")
+    test, train, validation = (run.config.core(run.bank, name) for name in splits)
     agent = run.config.algorithm
     controllers = [run.controller(one) for one in run.seeds]
     fixed = best_fixed(validation)
@@ -173,19 +174,6 @@ def latency(controller: GranularityController, core: RetrievalCore) -> dict[str,
         return found
     finally:
         torch.set_num_threads(threads)
-
-
-def _core(run: RunFolder, split: str) -> RetrievalCore:
-    config = run.config
-    return RetrievalCore(
-        run.bank,
-        config.direction,
-        split,
-        config.k,
-        config.horizon,
-        config.reward,
-        config.reward_kwargs,
-    )
 
 
 def _estimate(

@@ -29,6 +29,7 @@ from dsa_env.files import read_json, write_json
 
 if TYPE_CHECKING:
     from dsa_env.controller import GranularityController
+    from dsa_env.core import RetrievalCore
 
 CONFIG, PROVENANCE = "config.json", "provenance.json"
 SUMMARY, CURVE, CHECKPOINT = "summary.json", "learning_curve.json", "checkpoint.pt"
@@ -47,6 +48,8 @@ class TrainConfig:
         horizon: steps of an episode; 1 is a contextual bandit.
         reward: name of a reward, as `dsa_env.rewards.resolve_reward` takes it.
         reward_kwargs: the reward's arguments.
+        shortlist: candidates per query; None for the environment's default.
+        faiss: whether candidates come from a FAISS index, for very large galleries.
         algorithm: ``"ppo"``, ``"a2c"``, ``"sac"``, ``"td3"`` or ``"tqc"``.
         hyperparameters: what differs from the algorithm's defaults; a run's own configuration
             holds all of them.
@@ -62,6 +65,8 @@ class TrainConfig:
     horizon: int = 1
     reward: str = "clipped"
     reward_kwargs: dict[str, Any] = field(default_factory=dict)
+    shortlist: int | None = None
+    faiss: bool = False
     algorithm: str = "ppo"
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     timesteps: int | None = None
@@ -77,6 +82,22 @@ class TrainConfig:
             if name not in names:
                 raise unknown("field of a run's configuration", name, names)
         return cls(**{**values, "seeds": tuple(values.get("seeds", (0,)))})
+
+    def core(self, bank: FeatureBank, split: str) -> RetrievalCore:
+        """The environment's core on a split of a bank, as this configuration wants it."""
+        from dsa_env.core import RetrievalCore
+
+        return RetrievalCore(
+            bank,
+            self.direction,
+            split,
+            self.k,
+            self.horizon,
+            self.reward,
+            self.reward_kwargs,
+            self.shortlist,
+            self.faiss,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON can hold them."""

@@ -218,15 +218,7 @@ def _core(bank: FeatureBank, config: TrainConfig, split: str) -> RetrievalCore:
             f"The bank has no {split!r} images, which training needs; build it with a {split} "
             "split (FeatureBank.from_arrays makes one when splits is None)."
         )
-    return RetrievalCore(
-        bank,
-        config.direction,
-        split,
-        config.k,
-        config.horizon,
-        config.reward,
-        config.reward_kwargs,
-    )
+    return config.core(bank, split)
 
 
 def _train_seed(

@@ -22,6 +22,7 @@ from dsa_agents import train as train_module
 from dsa_agents.run_folder import RunFolder, TrainConfig, read_run
 from dsa_agents.train import complete, load_model, train
 from dsa_agents.validation import validate
+from dsa_env import cli
 from dsa_env.bank import FeatureBank
 from dsa_env.controller import GranularityController
 from dsa_env.core import RetrievalCore
@@ -379,3 +380,18 @@ def test_a_controller_says_where_it_comes_from(synthetic_bank_path: Path, tmp_pa
     assert controller.metadata["seed"] == 2
     assert controller.metadata["direction"] == config.direction
     assert controller.metadata["bank_sha256"] == provenance["bank_sha256"]
+
+
+def test_candidates_by_faiss_are_part_of_a_run(
+    synthetic_bank_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("faiss")
+    out = tmp_path / "run"
+    words = ["train", "--bank", str(synthetic_bank_path), "--timesteps", "2000", "--out", str(out)]
+    assert cli.main([*words, "--shortlist", "0"]) == 2
+    assert "shortlist must be at least" in capsys.readouterr().err
+    assert cli.main([*words, "--shortlist", "20", "--faiss"]) == 0
+    assert cli.main(["evaluate", str(out), "--bootstrap", "0"]) == 0
+    run = RunFolder.open(out)
+    assert (run.config.shortlist, run.config.faiss) == (20, True)
+    assert run.config.core(run.bank, "test").retrieval.candidates.shape[1] == 20
