@@ -15,7 +15,7 @@ from dsa_env.extras import DISTRIBUTION, extra_bringing, installed_version
 GROUP = "dsa_env.commands"
 PANELS = {
     "Start here": ("demo", "info"),
-    "Step by step, with your own data": ("build", "train", "evaluate", "export"),
+    "Step by step, with your own data": ("build", "train", "evaluate", "tune", "export"),
     "How the embedded model was made": ("pretrain",),
 }
 HELP = """

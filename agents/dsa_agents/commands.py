@@ -35,7 +35,11 @@ def train(
     alpha: Annotated[float | None, typer.Option(help="Weight of the hit.")] = None,
     beta: Annotated[float | None, typer.Option(help="Weight of the penalty.")] = None,
     weights: Annotated[
-        Path | None, typer.Option(help='JSON file {"alpha": .., "beta": ..}.')
+        Path | None,
+        typer.Option(
+            help='JSON file {"alpha": .., "beta": ..}, or best.json of dsa tune, whose settings '
+            "hold wherever no option says otherwise."
+        ),
     ] = None,
     reward: Annotated[
         str | None,
@@ -69,6 +73,9 @@ def train(
     from dsa_agents.run_folder import TrainConfig
     from dsa_agents.train import train as run_training
 
+    tuned = {} if weights is None else read_weights(weights)
+    settings = {**tuned.pop("hyperparameters", {}), **dict(map(split_pair, setting or []))}
+    arguments = {**tuned.pop("reward_kwargs", {}), **reward_kwargs(alpha, beta, reward_arg or [])}
     given = {
         "bank": bank,
         "direction": direction,
@@ -77,14 +84,14 @@ def train(
         "shortlist": shortlist,
         "faiss": faiss,
         "reward": reward,
-        "reward_kwargs": reward_kwargs(alpha, beta, weights, reward_arg or []),
+        "reward_kwargs": arguments,
         "algorithm": algorithm,
-        "hyperparameters": dict(map(split_pair, setting or [])),
+        "hyperparameters": settings,
         "timesteps": timesteps,
         "n_envs": n_envs,
         "seeds": parse_seeds(seeds, seed, more_seeds or []),
     }
-    chosen: dict[str, Any] = {name: value for name, value in given.items() if value}
+    chosen: dict[str, Any] = tuned | {name: value for name, value in given.items() if value}
     chosen |= {
         name: 0 for name in ("k", "horizon", "shortlist", "timesteps", "n_envs") if given[name] == 0
     }
@@ -232,22 +239,30 @@ def split_pair(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def reward_kwargs(
-    alpha: float | None, beta: float | None, weights: Path | None, pairs: list[str]
-) -> dict[str, Any]:
-    """The reward's arguments: a file's weights, then single weights, then NAME=VALUE."""
-    kwargs: dict[str, Any] = {} if weights is None else read_weights(weights)
-    kwargs |= {n: v for n, v in (("alpha", alpha), ("beta", beta)) if v is not None}
+def reward_kwargs(alpha: float | None, beta: float | None, pairs: list[str]) -> dict[str, Any]:
+    """The reward's arguments: single weights, then NAME=VALUE."""
+    kwargs: dict[str, Any] = {n: v for n, v in (("alpha", alpha), ("beta", beta)) if v is not None}
     return kwargs | {name: _plain(value) for name, value in map(split_pair, pairs)}
 
 
-def read_weights(path: Path) -> dict[str, float]:
-    """The two weights in a JSON file; `DSAError` when either is not there."""
+def read_weights(path: Path) -> dict[str, Any]:
+    """The fields of a training's configuration that a JSON file holds.
+
+    Either two plain weights, or what ``dsa tune`` wrote: then also the reward's other arguments,
+    the hyperparameters and the bank and direction that they were tuned for.
+
+    Raises:
+        DSAError: the file holds neither.
+    """
+    from dsa_agents.run_folder import TrainConfig
     from dsa_env.files import read_json
 
     document = read_json(path)
+    if isinstance(document, dict) and isinstance(document.get("train"), dict):
+        TrainConfig.from_json(document["train"])  # refuses unknown fields
+        return {name: value for name, value in document["train"].items() if value is not None}
     try:
-        return {name: float(document[name]) for name in ("alpha", "beta")}
+        return {"reward_kwargs": {name: float(document[name]) for name in ("alpha", "beta")}}
     except (TypeError, KeyError, ValueError):
         raise DSAError(
             f'{path} holds no reward weights; it should look like {{"alpha": 1.0, "beta": 0.25}}.'

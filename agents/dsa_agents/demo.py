@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 from dsa_agents.evaluate import evaluate
@@ -23,11 +20,11 @@ from dsa_env.errors import DSAError
 from dsa_env.files import read_json
 from dsa_env.progress import bar
 from dsa_env.retrieval.shortlist import DIRECTIONS
+from dsa_env.workers import heed_interrupts, one_thread_each, process_pool, stay_quiet
 
 CHECKPOINT_SECONDS = 4.0
 """How often a training writes a checkpoint, from which the progress bars are fed too."""
 POLL_SECONDS = 0.5
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -123,8 +120,8 @@ def _together(configs: dict[str, TrainConfig], folder: Path, resamples: int) -> 
     """Work on all directions at once, as far as there are cores, with a progress bar each."""
     workers = min(len(configs), os.cpu_count() or 1)
     with (
-        _one_thread_each(),
-        ProcessPoolExecutor(workers, get_context("spawn"), _stay_quiet) as pool,
+        one_thread_each(),
+        process_pool(workers, stay_quiet) as pool,
     ):
         futures = {
             direction: pool.submit(_direction, config, folder / direction, resamples)
@@ -145,7 +142,7 @@ def _together(configs: dict[str, TrainConfig], folder: Path, resamples: int) -> 
 def _direction(config: TrainConfig, folder: Path, resamples: int) -> Section:
     """Train (or finish) one direction, evaluate it and write its report; runs in a process."""
     resume = (folder / CONFIG).is_file()
-    with _heed_interrupts():
+    with heed_interrupts():
         run = train(
             config, folder, resume=resume, progress=False, checkpoint_seconds=CHECKPOINT_SECONDS
         )
@@ -198,34 +195,3 @@ def _total(config: TrainConfig) -> int:
 
 def _name(direction: str) -> str:
     return direction.replace("_", " ")
-
-
-def _stay_quiet() -> None:
-    """Keep a process off the terminal: no bars of its own, and no word on Ctrl-C while idle."""
-    os.environ["TTY_COMPATIBLE"] = "0"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _heed_interrupts() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt while the body runs."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started inside use one thread: two of them on two cores must not fight."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -77,7 +77,7 @@ def write_plots(evaluation: Evaluation, run: RunFolder, folder: Path) -> dict[st
         drawings["recall_against_hallucination"] = lambda axes: recall_against_hallucination(
             axes, evaluation
         )
-    return {name: _save(draw, folder / f"{name}.png") for name, draw in drawings.items()}
+    return {name: save_plot(draw, folder / f"{name}.png") for name, draw in drawings.items()}
 
 
 def granularity_by_kind(axes: Axes, evaluation: Evaluation) -> None:
@@ -164,8 +164,8 @@ def recall_against_hallucination(axes: Axes, evaluation: Evaluation) -> None:
     axes.set_title("Finding the right one, and staying with the facts")
 
 
-def _save(draw: Callable[[Axes], Any], path: Path) -> Path:
-    """Draw one picture into a file."""
+def save_plot(draw: Callable[[Axes], Any], path: Path) -> Path:
+    """Draw one picture, with its legend below, into a PNG file."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.8, 4.6), layout="constrained")
         draw(figure.add_subplot())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsa_agents.examples import Example, find_examples
+from dsa_agents.pages import flat, png_data, write_page
 from dsa_agents.plots import write_plots
 from dsa_agents.tables import (
     caption,
@@ -20,7 +19,7 @@ from dsa_agents.tables import (
     policy_rows,
 )
 from dsa_agents.verdict import explanation, label, percent
-from dsa_env.files import write_json, write_text
+from dsa_env.files import write_json
 
 if TYPE_CHECKING:
     from dsa_agents.evaluate import Evaluation
@@ -94,20 +93,8 @@ def write_report(path: Path, title: str, sections: Sequence[Section]) -> Path:
 
     Whatever comes from the bank or the command line is escaped.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("dsa_agents"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template(TEMPLATE).render(
-        title=title, sections=[_context(section) for section in sections]
-    )
-    write_text(path, page)
-    return path
+    context = {"title": title, "sections": [_context(section) for section in sections]}
+    return write_page(path, "dsa_agents", TEMPLATE, context)
 
 
 def _context(section: Section) -> dict[str, Any]:
@@ -128,21 +115,21 @@ def _context(section: Section) -> dict[str, Any]:
         "k": results["k"],
         "figures": _figures(results),
         "plots": [
-            (name.replace("_", " "), _data(path.read_bytes()), PLOT_CAPTIONS[name])
+            (name.replace("_", " "), png_data(path.read_bytes()), PLOT_CAPTIONS[name])
             for name, path in section.plots.items()
         ],
         "examples": [
             {
                 "title": example.title,
-                "before": _data(example.before),
-                "after": _data(example.after),
+                "before": png_data(example.before),
+                "after": png_data(example.after),
                 "before_text": example.before_text,
                 "after_text": example.after_text,
             }
             for example in section.examples
         ],
         "agent": label(results["agent"]),
-        "provenance": _flat({"run": section.config, **section.provenance}),
+        "provenance": flat({"run": section.config, **section.provenance}),
     }
 
 
@@ -171,19 +158,3 @@ def _figures(results: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _milliseconds(value: Any) -> str:
     return f"{value:.3f} ms" if isinstance(value, int | float) else str(value)
-
-
-def _flat(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Nested values as rows of text."""
-    rows: list[tuple[str, str]] = []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            rows += [(f"{name} {inner}", text) for inner, text in _flat(value)]
-        else:
-            rows.append((name, value if isinstance(value, str) else json.dumps(value)))
-    return rows
-
-
-def _data(png: bytes) -> str:
-    """A PNG as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

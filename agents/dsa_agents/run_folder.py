@@ -12,6 +12,7 @@ RUN/seed-S/tensorboard/           event files
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 CONFIG, PROVENANCE = "config.json", "provenance.json"
 SUMMARY, CURVE, CHECKPOINT = "summary.json", "learning_curve.json", "checkpoint.pt"
 BEST, LAST = "best", "last"
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
+"""The password of a URL, which no file of a run shall hold."""
 PACKAGES = ("numpy", "gymnasium", "torch", "stable_baselines3", "sb3_contrib")
 
 
@@ -250,7 +253,7 @@ def describe_provenance(
     """With what a run is made: versions, machine, command line and the bank's data hash."""
     versions = {"python": platform.python_version(), "dsa_env": __version__}
     return {
-        "command_line": list(command),
+        "command_line": [_PASSWORD.sub(r"\1***@", word) for word in command],
         "versions": versions | {name: _version(name) for name in PACKAGES},
         "bank_sha256": bank.sha256,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -59,6 +59,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     checkpoint_seconds: float = 30.0,
+    on_seed: Callable[[RunFolder, int], None] | None = None,
 ) -> RunFolder:
     """Train every seed of a configuration; the result is the same on every run of one machine.
 
@@ -72,6 +73,8 @@ def train(
         resume: continue the run in `out`.
         progress: show a progress bar on standard error.
         checkpoint_seconds: seconds between two checkpoints.
+        on_seed: called with the run and a seed as soon as that seed is finished; what it raises
+            ends the training there, the later seeds untouched.
 
     Returns:
         The finished run.
@@ -86,9 +89,12 @@ def train(
     if not resume:
         create_run(folder, config, bank, TORCH_THREADS)
     with _isolated(), stop_on_interrupt() as stop:
+        run = RunFolder(folder, config, {})
         for seed in config.seeds:
-            if not RunFolder(folder, config, {}).finished(seed):
+            if not run.finished(seed):
                 _train_seed(job, seed, stop, progress, checkpoint_seconds)
+            if on_seed is not None:
+                on_seed(run, seed)
     return RunFolder.open(folder, bank=bank)
 
 
