@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 CONFIG, PROVENANCE = "config.json", "provenance.json"
 SUMMARY, CURVE, CHECKPOINT = "summary.json", "learning_curve.json", "checkpoint.pt"
 BEST, LAST = "best", "last"
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
-"""The password of a URL, which no file of a run shall hold."""
 PACKAGES = ("numpy", "gymnasium", "torch", "stable_baselines3", "sb3_contrib")
 
 
@@ -253,13 +251,18 @@ def describe_provenance(
     """With what a run is made: versions, machine, command line and the bank's data hash."""
     versions = {"python": platform.python_version(), "dsa_env": __version__}
     return {
-        "command_line": [_PASSWORD.sub(r"\1***@", word) for word in command],
+        "command_line": [without_passwords(word) for word in command],
         "versions": versions | {name: _version(name) for name in PACKAGES},
         "bank_sha256": bank.sha256,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "torch_threads": torch_threads,
         "platform": platform.platform(),
     }
+
+
+def without_passwords(text: str) -> str:
+    """The same text with the passwords of its URLs blotted out: no file of a run shall hold one."""
+    return re.sub(r"(://[^/@:\s]*:)[^/\s]*@", r"\1***@", text)
 
 
 def _version(package: str) -> str | None:

@@ -17,6 +17,7 @@ from optuna.trial import Trial
 from dsa_env.errors import DSAError, unknown
 
 RANGE_WORDS = ("low", "high", "log", "step", "choices")
+EPSILON = 1e-9
 FORMS = "[low, high], {low = .., high = .., log = true} or {choices = [..]}"
 
 
@@ -137,6 +138,8 @@ def _range(name: str, entry: Mapping[str, Any], whole: bool) -> BaseDistribution
         raise DSAError(
             f"The step of {name} must lie in (0, {high - low:g}] and cannot go with log."
         )
+    if step is not None and abs((high - low) / step - round((high - low) / step)) > EPSILON:
+        raise DSAError(f"The step {step:g} of {name} does not divide its range {high - low:g}.")
     if whole:
         return IntDistribution(low, high, log=log, step=1 if step is None else step)
     return FloatDistribution(

@@ -183,6 +183,7 @@ def make_space(tables: Mapping[str, Any], base: TrainConfig) -> Space:
             f"Reward {base.reward!r} takes no alpha and beta; search its own arguments in a table "
             "[reward] of --space."
         )
+    found = {name: found[name] for name in TABLES if name in found}
     parameters: dict[str, BaseDistribution] = {}
     fixed: dict[str, Any] = {}
     for table, entries in found.items():
@@ -194,13 +195,13 @@ def make_space(tables: Mapping[str, Any], base: TrainConfig) -> Space:
                 continue
             whole = table == "hyperparameters" and SETTINGS[name].kind is int
             parameters[key] = parse(name, entry, whole=whole)
+    space = Space(found, parameters, fixed)
+    _check_values(space, base)
     if not parameters:
         raise DSAError(
             "There is nothing to search; give at least one parameter a range in --space, such as "
             "share = [0.0, 1.0] under [weights]."
         )
-    space = Space(found, parameters, fixed)
-    _check_values(space, base)
     return space
 
 

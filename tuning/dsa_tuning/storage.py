@@ -14,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from dsa_agents.run_folder import without_passwords
 from dsa_env.errors import DSAError
 
 JOURNAL = "journal.log"
@@ -50,7 +51,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
             f"--storage {url!r} is neither a URL nor a journal file (*.log); write for example "
             "postgresql+psycopg://user@host/name."
         )
-    shown, kind = without_password(url), url.partition(":")[0].partition("+")[0]
+    shown, kind = without_passwords(url), url.partition(":")[0].partition("+")[0]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -63,20 +64,11 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         ) from None
     except Exception as error:  # each driver has errors of its own
         reason = str(getattr(error, "orig", None) or error).split("(Background on")[0].strip()
-        reason = reason.replace(urlsplit(url).password or "\0", "***").rstrip(".")
+        reason = without_passwords(reason).rstrip(".")
         raise DSAError(
             f"The storage {shown} cannot be reached: {' '.join(reason.split())}. Start it, or "
             "check the URL."
         ) from None
-
-
-def without_password(url: str) -> str:
-    """A URL that can be shown and kept."""
-    try:
-        password = urlsplit(url).password
-    except ValueError:
-        return url
-    return url.replace(f":{password}@", ":***@") if password else url
 
 
 def put_back(study: Study, trial: FrozenTrial, *, wanted: bool = False) -> None:

@@ -18,7 +18,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from dsa_agents.full_information import Fit
-from dsa_agents.run_folder import describe_provenance
+from dsa_agents.run_folder import describe_provenance, without_passwords
 from dsa_env.bank import resolve_bank
 from dsa_env.errors import DSAError
 from dsa_env.files import read_json, write_json
@@ -30,7 +30,7 @@ from dsa_tuning.front import choose
 from dsa_tuning.potential import Potential, weight_potential
 from dsa_tuning.report import write_study
 from dsa_tuning.results import best_document
-from dsa_tuning.storage import JOURNAL, open_storage, places, unfinished, without_password
+from dsa_tuning.storage import JOURNAL, open_storage, places, unfinished
 from dsa_tuning.trials import REWARD, SETTINGS, Job, is_full, put_back_dead, quiet_optuna, work
 
 STUDY, BEST = "study.json", "best.json"
@@ -228,7 +228,7 @@ def _describe(job: Job, resume: bool) -> None:
     provenance["versions"]["optuna"] = optuna.__version__
     document = {
         "config": job.config.to_json(),
-        "storage": job.storage and without_password(job.storage),
+        "storage": job.storage and without_passwords(job.storage),
         "name": job.study,
         "provenance": provenance,
     }

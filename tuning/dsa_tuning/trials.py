@@ -75,6 +75,10 @@ class Job:
     storage: str | None
     study: str
 
+    def __reduce__(self) -> tuple[type[Job], tuple[Any, ...]]:
+        """Pickle the fields alone: what hangs on them is made anew where it is needed."""
+        return Job, (self.config, self.folder, self.storage, self.study)
+
     @cached_property
     def core(self) -> RetrievalCore:
         """The validation split, under a reward that is never looked at."""
