@@ -38,6 +38,11 @@ class StopRequest:
             raise KeyboardInterrupt
         self.asked = True
 
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if the user asked; called where it is safe to stop."""
+        if self.asked:
+            raise KeyboardInterrupt
+
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[StopRequest]:

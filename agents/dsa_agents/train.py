@@ -95,6 +95,7 @@ def train(
                 _train_seed(job, seed, stop, progress, checkpoint_seconds)
             if on_seed is not None:
                 on_seed(run, seed)
+        stop.check()  # too late for a checkpoint, but whoever called us shall know
     return RunFolder.open(folder, bank=bank)
 
 

@@ -395,3 +395,20 @@ def test_candidates_by_faiss_are_part_of_a_run(
     run = RunFolder.open(out)
     assert (run.config.shortlist, run.config.faiss) == (20, True)
     assert run.config.core(run.bank, "test").retrieval.candidates.shape[1] == 20
+
+
+def test_every_finished_seed_is_shown_and_what_is_raised_there_ends_the_training(
+    synthetic_bank_path: Path, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+
+    def show(run: RunFolder, seed: int) -> None:
+        assert run.controller(seed).metadata["seed"] == seed
+        seen.append(seed)
+        if seed == 1:
+            raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        train(small(synthetic_bank_path, seeds=(0, 1, 2)), tmp_path / "run", on_seed=show)
+    assert seen == [0, 1]
+    assert not (tmp_path / "run" / "seed-2").exists()

@@ -24,8 +24,10 @@ from dsa_tuning.trials import (
     SEED_METRICS,
     WORKER,
     Job,
+    SurplusError,
     put_back_dead,
     quiet_optuna,
+    run_trial,
     work,
 )
 from tests.tuning.conftest import tiny
@@ -99,12 +101,9 @@ def test_no_more_trials_are_run_than_were_asked_for(
 
 def test_one_that_comes_too_late_steps_back(synthetic_bank_path: Path, tmp_path: Path) -> None:
     job = begun(tiny(synthetic_bank_path, trials=1), tmp_path)
-    with quiet_optuna():
-        study = job.open()
+    with quiet_optuna(), job.open() as study:
         study.ask()  # another worker takes the last place between the look and the asking
-        from dsa_tuning.trials import _recorded
-
-        study.optimize(lambda trial: _recorded(trial, job), n_trials=1, catch=(Exception,))
+        study.optimize(lambda trial: run_trial(trial, job), n_trials=1, catch=(SurplusError,))
     late = trials_of(job)[1]
     assert late.state == TrialState.FAIL
     assert late.params == {}
@@ -146,23 +145,32 @@ def test_the_trials_of_a_killed_worker_are_put_back_and_those_of_others_are_not(
     synthetic_bank_path: Path, tmp_path: Path
 ) -> None:
     job = begun(tiny(synthetic_bank_path), tmp_path)
-    study = job.open()
-    here, me = socket.gethostname(), psutil.Process()
-    workers = [
-        {"host": here, "pid": me.pid, "started": me.create_time()},  # alive
-        {"host": here, "pid": me.pid, "started": me.create_time() - 5},  # its number given out anew
-        {"host": here, "pid": 2**22 + os.getpid(), "started": 0.0},  # gone
-        {"host": here + "-elsewhere", "pid": 1, "started": 0.0},
-    ]
-    for worker in workers:
-        trial = study.ask()
-        trial.suggest_float("share", 0, 1)
-        trial.set_user_attr(WORKER, worker)
-    assert put_back_dead(study) == 2
-    states = [trial.state for trial in study.trials]
-    assert states[:4] == [TrialState.RUNNING, TrialState.FAIL, TrialState.FAIL, TrialState.RUNNING]
-    assert [trial.user_attrs[RETRY_OF] for trial in study.trials[4:]] == [1, 2]
-    assert put_back_dead(study) == 0
+    with job.open() as study:
+        here, me = socket.gethostname(), psutil.Process()
+        workers = [
+            {"host": here, "pid": me.pid, "started": me.create_time()},  # alive
+            {
+                "host": here,
+                "pid": me.pid,
+                "started": me.create_time() - 5,
+            },  # given out anew
+            {"host": here, "pid": 2**22 + os.getpid(), "started": 0.0},  # gone
+            {"host": here + "-elsewhere", "pid": 1, "started": 0.0},
+        ]
+        for worker in workers:
+            trial = study.ask()
+            trial.suggest_float("share", 0, 1)
+            trial.set_user_attr(WORKER, worker)
+        assert put_back_dead(study) == 2
+        states = [trial.state for trial in study.trials]
+        assert states[:4] == [
+            TrialState.RUNNING,
+            TrialState.FAIL,
+            TrialState.FAIL,
+            TrialState.RUNNING,
+        ]
+        assert [trial.user_attrs[RETRY_OF] for trial in study.trials[4:]] == [1, 2]
+        assert put_back_dead(study) == 0
 
 
 def test_a_job_can_be_sent_to_another_process(synthetic_bank_path: Path, tmp_path: Path) -> None:

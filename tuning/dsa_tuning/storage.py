@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,6 +71,20 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
             f"The storage {shown} cannot be reached: {' '.join(reason.split())}. Start it, or "
             "check the URL."
         ) from None
+
+
+@contextmanager
+def connected(url: str | None, folder: Path) -> Iterator[BaseStorage]:
+    """`open_storage`, closed at the end."""
+    storage = open_storage(url, folder)
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        if isinstance(storage, RDBStorage):
+            storage.engine.dispose()
+        elif isinstance(storage, optuna.storages.GrpcStorageProxy):
+            storage.close()
 
 
 def put_back(study: Study, trial: FrozenTrial, *, wanted: bool = False) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
@@ -23,15 +21,16 @@ from dsa_env.bank import resolve_bank
 from dsa_env.errors import DSAError
 from dsa_env.files import read_json, write_json
 from dsa_env.progress import Bar, bar
-from dsa_env.workers import one_thread_each, start_process
+from dsa_env.workers import one_thread_each
 from dsa_tuning.config import TuneConfig
+from dsa_tuning.crew import Crew
 from dsa_tuning.final import candidates, measure_candidates
 from dsa_tuning.front import choose
 from dsa_tuning.potential import Potential, weight_potential
 from dsa_tuning.report import write_study
 from dsa_tuning.results import best_document
-from dsa_tuning.storage import JOURNAL, open_storage, places, unfinished
-from dsa_tuning.trials import REWARD, SETTINGS, Job, is_full, put_back_dead, quiet_optuna, work
+from dsa_tuning.storage import JOURNAL, connected, places, unfinished
+from dsa_tuning.trials import REWARD, SETTINGS, Job, put_back_dead, quiet_optuna, work
 
 STUDY, BEST = "study.json", "best.json"
 IDENTITY, BANK, POTENTIAL = "identity", "bank_sha256", "potential"
@@ -39,9 +38,6 @@ IDENTITY, BANK, POTENTIAL = "identity", "bank_sha256", "potential"
 DEFAULT_NAME = "dsa-tune"
 MOST_WORKERS = 4
 """Default bound on workers: the more run at once, the less each trial can learn from the others."""
-POLL_SECONDS = 0.5
-RESTARTS = 2
-"""How often a killed worker is replaced, for each worker."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +97,14 @@ def tune(
         KeyboardInterrupt: after Ctrl-C, once a valid report is written.
     """
     folder = Path(out)
-    with quiet_optuna():
-        config, storage, name = _settled(config, folder, resume, storage, name)
-        workers = _workers(workers, storage)
-        job = Job(config, folder, storage, name)
-        study = _begin_or_join(job, resume)
+    with quiet_optuna(), ExitStack() as stack:
+        config, url, name = _settled(config, folder, resume, storage, name)
+        workers = _workers(workers, url)
+        job = Job(config, folder, url, name)
+        job.objective  # noqa: B018 - a bank or an objective that will not do is refused first
+        opened = stack.enter_context(connected(url, folder))
+        study = _begin_or_join(job, opened, resume)
         _describe(job, resume)
-        job.objective  # noqa: B018 - a wrong one is refused here
         potential = _potential(job, study, fit, progress)
         if say is not None:
             say(potential.sentence if potential else NO_POTENTIAL)
@@ -178,17 +175,14 @@ def _workers(workers: int | None, storage: str | None) -> int:
     return workers
 
 
-def _begin_or_join(job: Job, resume: bool) -> Study:
+def _begin_or_join(job: Job, storage: BaseStorage, resume: bool) -> Study:
     """The study in its storage: a new one, or one that was begun with the same configuration.
 
     Raises:
-        DSAError: the storage cannot be reached, or holds a study of that name with another bank or
-            configuration.
+        DSAError: the storage holds a study of that name with another bank or configuration.
     """
     bank = resolve_bank(job.config.base.bank)
-    job.core  # noqa: B018 - a bank that cannot be used is refused before anything is written
     directions = [StudyDirection[name.upper()] for name in job.objective.directions]
-    storage = open_storage(job.storage, job.folder)
     study = optuna.create_study(
         study_name=job.study, storage=storage, directions=directions, load_if_exists=True
     )
@@ -256,7 +250,7 @@ def _work_off(job: Job, study: Study, workers: int, progress: bool) -> None:
             work(job, counter.update)
             return
         with one_thread_each():
-            _Crew(job, study, workers).run(counter.update)
+            Crew(job, study, workers).run(counter.update)
 
 
 class _Counter:
@@ -284,66 +278,6 @@ def _so_far(chosen: FrozenTrial | None, job: Job) -> str:
         return ""
     values = zip(job.objective.labels, chosen.values, strict=True)
     return ": " + ", ".join(f"{label} {value:.3f}" for label, value in values)
-
-
-class _Crew:
-    """Worker processes on one study; a killed one is replaced, its trial tried again."""
-
-    def __init__(self, job: Job, study: Study, workers: int) -> None:
-        self._job, self._study = job, study
-        self._restarts = RESTARTS * workers
-        self._running = [self._start() for _ in range(workers)]
-
-    def run(self, on_poll: Callable[[], None]) -> None:
-        """Wait for all of them; on Ctrl-C they put their trials back first."""
-        try:
-            while self._running:
-                time.sleep(POLL_SECONDS)
-                on_poll()
-                self._replace_killed()
-        except KeyboardInterrupt:
-            self._stop()
-            raise
-        if not is_full(self._study, self._job.config.trials):
-            raise DSAError(
-                "All workers ended before the trials were done; see the messages above, then go on "
-                f"with: dsa tune --out {self._job.folder} --resume"
-            )
-
-    def _start(self) -> BaseProcess:
-        return start_process(_work, self._job)
-
-    def _replace_killed(self) -> None:
-        ended = [process for process in self._running if process.exitcode is not None]
-        self._running = [process for process in self._running if process not in ended]
-        for process in ended:
-            if process.exitcode != 0:
-                put_back_dead(self._study)
-                killed = (process.exitcode or 0) < 0
-                if killed and self._restarts and not is_full(self._study, self._job.config.trials):
-                    self._restarts -= 1
-                    self._running.append(self._start())
-
-    def _stop(self) -> None:
-        for process in self._running:
-            if process.pid is not None and process.is_alive():
-                os.kill(process.pid, signal.SIGINT)
-        for process in self._running:
-            process.join()
-        put_back_dead(self._study)
-
-
-def _work(job: Job) -> None:
-    """What a worker process does."""
-    os.environ["TTY_COMPATIBLE"] = "0"
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        work(job)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except DSAError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
 
 
 def _test(

@@ -20,6 +20,7 @@ import psutil
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from dsa_agents.callbacks import StopRequest, stop_on_interrupt
 from dsa_agents.policies import ControllerPolicy
 from dsa_agents.run_folder import LAST, RunFolder, TrainConfig
 from dsa_agents.train import train
@@ -31,7 +32,7 @@ from dsa_tuning.metrics import Metrics, average, hallucination_metric, weight_fr
 from dsa_tuning.objective import Objective, resolve_objective
 from dsa_tuning.samplers import make_sampler
 from dsa_tuning.space import Space
-from dsa_tuning.storage import SURPLUS, open_storage, places, put_back
+from dsa_tuning.storage import SURPLUS, connected, places, put_back
 
 TRIALS = "trials"
 KEPT_PERCENTILE, STARTUP_TRIALS = 75.0, 5
@@ -94,16 +95,17 @@ class Job:
         """The checked search space."""
         return self.config.space
 
-    def open(self) -> Study:
-        """The study, with its sampler and pruner."""
+    @contextmanager
+    def open(self) -> Iterator[Study]:
+        """The study, with its sampler and pruner; its storage is closed at the end."""
         config, space = self.config, self.space
         first = space.first(config.base)[: config.trials]
         sampler = make_sampler(config.sampler, space, first, config.trials, config.seed)
         pruner = optuna.pruners.PercentilePruner(KEPT_PERCENTILE, n_startup_trials=STARTUP_TRIALS)
-        storage = open_storage(self.storage, self.folder)
-        return optuna.load_study(
-            study_name=self.study, storage=storage, sampler=sampler, pruner=pruner
-        )
+        with connected(self.storage, self.folder) as storage:
+            yield optuna.load_study(
+                study_name=self.study, storage=storage, sampler=sampler, pruner=pruner
+            )
 
 
 def neutral_core(base: TrainConfig, split: str) -> RetrievalCore:
@@ -163,7 +165,6 @@ def run_trial(trial: Trial, job: Job) -> tuple[float, ...]:
     ):
         trial.set_user_attr(SURPLUS, True)
         raise SurplusError
-    trial.set_user_attr(WORKER, _this_process())
     started = time.monotonic()
     config = job.space.apply(job.space.suggest(trial), job.config.base)
     trial.set_user_attr(REWARD, config.reward_kwargs)
@@ -202,11 +203,13 @@ def work(job: Job, on_trial: Callable[[], Any] | None = None) -> None:
     Raises:
         KeyboardInterrupt: after Ctrl-C.
     """
-    with quiet_optuna():
-        study = job.open()
+    with quiet_optuna(), job.open() as study, stop_on_interrupt() as stop:
         while not is_full(study, job.config.trials):
             try:
-                study.optimize(lambda trial: _recorded(trial, job), n_trials=1, catch=(Exception,))
+                study.optimize(
+                    lambda trial: _recorded(trial, job, stop), n_trials=1, catch=(Exception,)
+                )
+                stop.check()
             except KeyboardInterrupt:
                 put_back_own(study)
                 raise
@@ -248,9 +251,11 @@ def put_back_dead(study: Study) -> int:
     return found
 
 
-def _recorded(trial: Trial, job: Job) -> tuple[float, ...]:
+def _recorded(trial: Trial, job: Job, stop: StopRequest) -> tuple[float, ...]:
     """`run_trial` with the reason of a failure kept."""
     try:
+        trial.set_user_attr(WORKER, _this_process())
+        stop.check()
         return run_trial(trial, job)
     except (SurplusError, optuna.TrialPruned):
         raise
