@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from dsa_agents.run_folder import TrainConfig
 from dsa_env import cli
+from dsa_tuning.space import make_space
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-BUDGET = ["--timesteps", "4000"]  # what the README trains in minutes, a test trains in seconds
+BUDGET = {  # what the README trains in minutes, a test trains in seconds
+    "train": ["--timesteps", "4000"],
+    "tune": ["--timesteps", "500", "--trials", "2", "--n-envs", "64", "--workers", "1"],
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -44,7 +50,11 @@ def small_models(folder: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.slow
-def test_the_readme_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readme_does_what_it_says(
+    synthetic_bank_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dsa_env import build
+    from dsa_env.bank import FeatureBank
     from dsa_env.datasets.clevr import draw_world
 
     monkeypatch.chdir(tmp_path)
@@ -65,15 +75,23 @@ def test_the_readme_does_what_it_says(tmp_path: Path, monkeypatch: pytest.Monkey
     clip, detr = small_models(tmp_path)
     stand_ins = {"openai/clip-vit-base-patch32": clip, "facebook/detr-resnet-50": detr}
     listed = commands()
-    assert {words[0] for words in listed} == {"train", "evaluate", "export", "build", "info"}
+    monkeypatch.setattr(build, "embedded_bank", lambda: FeatureBank.open(synthetic_bank_path))
+    known = {"train", "evaluate", "export", "build", "info", "tune"}
+    assert {words[0] for words in listed} == known
     for words in listed:
         given = [str(stand_ins.get(word, word)) for word in words]
-        assert cli.main(given + (BUDGET if words[0] == "train" else [])) == 0, words
+        assert cli.main(given + BUDGET.get(words[0], [])) == 0, words
     exec(controller, names)
     g = names["g"]
     assert isinstance(g, torch.Tensor)
     assert g.shape == (5,)
     assert ((g >= 0) & (g <= 1)).all()
+
+
+def test_the_search_space_of_the_readme_can_be_searched() -> None:
+    (tables,) = map(tomllib.loads, blocks("toml"))
+    space = make_space(tables, TrainConfig())
+    assert {"share", "scale", "learning_rate", "n_epochs", "net_arch"} == set(space.parameters)
 
 
 def test_files_that_the_readme_points_to_exist() -> None:

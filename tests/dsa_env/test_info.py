@@ -48,9 +48,13 @@ def test_an_installation_shows_versions_extras_and_names(
     assert facts["version"] == dsa_env.__version__
     assert facts["environments"] == ["DSA/Retrieval-v0"]
     assert facts["dependencies"]["numpy"] == np.__version__
-    assert {"encoders", "agents", "tuning", "faiss", "dev", "all"} == set(facts["extras"])
+    assert {"encoders", "agents", "tuning", "distributed", "faiss", "dev", "all"} == set(
+        facts["extras"]
+    )
     assert "clipped" in facts["rewards"]
     assert "ppo" in facts["algorithms"]
+    assert facts["samplers"][0] == "gp"
+    assert facts["objectives"] == ["pareto", "recall"]
 
 
 def test_the_cache_folder_is_the_one_in_use(

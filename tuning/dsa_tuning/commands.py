@@ -106,7 +106,7 @@ def tune(
 
     from dsa_agents.commands import import_from_here, print_json, reward_kwargs, split_pair
     from dsa_env.errors import DSAError
-    from dsa_tuning.objective import RECALL
+    from dsa_tuning.names import RECALL
     from dsa_tuning.report import print_study
     from dsa_tuning.space import read_tables
     from dsa_tuning.study import tune as run_tuning

@@ -10,8 +10,7 @@ from dsa_agents.algorithms import get_algorithm
 from dsa_agents.run_folder import TrainConfig
 from dsa_agents.train import complete
 from dsa_env.errors import DSAError, unknown
-from dsa_tuning.objective import PARETO
-from dsa_tuning.samplers import SAMPLERS
+from dsa_tuning.names import PARETO, SAMPLERS
 from dsa_tuning.space import Space, make_space
 
 LEAST_SEEDS = 3

@@ -10,12 +10,7 @@ from typing import Any
 
 from dsa_env.errors import DSAError, unknown
 from dsa_tuning.metrics import ESTIMATE, Metrics
-
-PARETO, RECALL = "pareto", "recall"
-BUILT_IN = {
-    PARETO: "both at once: as much Recall@k and as little hallucination as possible",
-    RECALL: "Recall@k, under --max-hallucination if given",
-}
+from dsa_tuning.names import OBJECTIVES, PARETO, RECALL
 
 
 @dataclass(frozen=True)
@@ -126,7 +121,7 @@ def _find(name: str) -> Callable[[Metrics], Any]:
     """Import ``"package.module:name"``."""
     module_name, colon, attribute = name.partition(":")
     if not (colon and module_name and attribute):
-        raise unknown("objective", name, [*BUILT_IN, "package.module:name"])
+        raise unknown("objective", name, [*OBJECTIVES, "package.module:name"])
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module does

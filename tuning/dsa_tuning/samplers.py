@@ -12,14 +12,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from dsa_env.errors import unknown
+from dsa_tuning.names import SAMPLERS
 from dsa_tuning.space import Space
 
-SAMPLERS = {
-    "gp": "Gaussian-process Bayesian optimisation (expected improvement)",
-    "tpe": "tree-structured Parzen estimators",
-    "random": "uniformly at random",
-    "grid": "an even grid",
-}
 STARTUP = 2
 """Trials per parameter, beside the first ones of the space, before a model is trusted."""
 

@@ -29,6 +29,7 @@ from dsa_env.core import RetrievalCore
 from dsa_env.errors import DSAError
 from dsa_tuning.config import TuneConfig
 from dsa_tuning.metrics import Metrics, average, hallucination_metric, weight_free_metrics
+from dsa_tuning.names import PARETO
 from dsa_tuning.objective import Objective, resolve_objective
 from dsa_tuning.samplers import make_sampler
 from dsa_tuning.space import Space
@@ -131,7 +132,7 @@ def find_objective(config: TuneConfig, core: RetrievalCore) -> Objective:
     try:
         hallucination: str | None = hallucination_metric(core)
     except DSAError:
-        if config.objective == "pareto" or config.max_hallucination is not None:
+        if config.objective == PARETO or config.max_hallucination is not None:
             raise
         hallucination = None
     objective = resolve_objective(
