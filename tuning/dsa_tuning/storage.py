@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ GRPC_PORT = 13000
 HEARTBEAT, GRACE = 30, 120
 """Seconds between two signs of life in a database, and after which a worker counts as dead."""
 CONNECT_SECONDS = 10.0
+CREATIONS, CREATION_SECONDS = 5, 0.5
+"""How often, and how far apart, the making of a new database's tables is tried."""
 RETRIES = 2
 """How often a trial whose worker was killed is tried again before it counts as failed."""
 RETRY_OF, ATTEMPT = "retry_of", "attempt"
@@ -115,16 +118,25 @@ def completed(trials: list[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def _open_database(url: str) -> RDBStorage:
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith(("postgresql", "mysql")):
         options["connect_args"] = {"connect_timeout": int(CONNECT_SECONDS)}
-    return RDBStorage(
-        url,
-        engine_kwargs=options,
-        heartbeat_interval=HEARTBEAT,
-        grace_period=GRACE,
-        heartbeat_stale_trial_callback=put_back,
-    )
+    for left in reversed(range(CREATIONS)):
+        try:
+            return RDBStorage(
+                url,
+                engine_kwargs=options,
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=put_back,
+            )
+        except (IntegrityError, ProgrammingError):  # another machine makes the tables just now
+            if not left:
+                raise
+            time.sleep(CREATION_SECONDS)
+    raise AssertionError
 
 
 def _open_grpc(url: str) -> BaseStorage:
