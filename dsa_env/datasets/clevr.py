@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsa_env.datasets import Dataset, Picture
 from dsa_env.datasets.captions import Caption, true_facts, write_captions
@@ -14,6 +14,9 @@ from dsa_env.errors import DSAError
 from dsa_env.files import read_json, write_json
 from dsa_env.progress import track
 from dsa_env.workers import process_pool
+
+if TYPE_CHECKING:
+    from dsa_env.datasets.registry import ReadOptions
 
 DISK_SPLITS = {"pretrain": "pretrain", "train": "train", "validation": "val", "test": "test"}
 _SCENE_FIELDS = ("image_index", "image_filename", "objects", "relationships")
@@ -224,3 +227,8 @@ def read_dataset(root: Path, *, captions: int = 4, seed: int = 0) -> Dataset:
         )
     splits = {split: read_split(root, split, captions=captions, seed=seed) for split in found}
     return Dataset("clevr", root, dict(splits), {"format": "CLEVR v1.0", "root": str(root)})
+
+
+def read(root: Path, options: ReadOptions) -> Dataset:
+    """Reads a CLEVR folder as `dsa_env.datasets.registry.read_dataset` asks for it."""
+    return read_dataset(root, captions=options.captions, seed=options.seed)

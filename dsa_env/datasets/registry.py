@@ -1,0 +1,153 @@
+"""The datasets by name: what each reads, from which official files, and with which options."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from dsa_env.datasets import Dataset
+from dsa_env.datasets.problems import OnBad
+from dsa_env.errors import DSAError, unknown
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a dataset is read; each option is `--its-name` on the command line.
+
+    Attributes:
+        captions: captions a picture where they are written (clevr) or chosen among dozens of
+            regions (visual_genome); elsewhere every caption is kept.
+        seed: of written and chosen captions, and of splits that the files do not give.
+        on_bad: "fail" on the first problem in the data, or "skip" and report what is bad.
+        limit: pictures a split at most, for trying things; None for all.
+        held_out_share: share of the pictures that goes into a split which the files do not give.
+        images: folder of the image files, where it is not where the format has it.
+        variant: coco: "karpathy", "2017" or "2014"; None takes what is there.
+        karpathy: file of a Karpathy split, where it does not lie in the dataset's folder.
+        leaks: what to do with pictures that other people's test split holds: "refuse" to read
+            them, or "exclude" them and say how many.
+        image_column: column of the images (table, hugging_face); None finds it.
+        caption_column: column of the captions, likewise.
+        extracted: folder for images that lie inside other files (hugging_face); None takes one in
+            the user's cache folder.
+    """
+
+    captions: int = 4
+    seed: int = 0
+    on_bad: OnBad = "fail"
+    limit: int | None = None
+    held_out_share: float = 0.1
+    images: Path | None = None
+    variant: str | None = None
+    karpathy: Path | None = None
+    leaks: Literal["refuse", "exclude"] = "refuse"
+    image_column: str | None = None
+    caption_column: str | None = None
+    extracted: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            DSAError: naming the option that is out of its range.
+        """
+        if self.captions < 1:
+            raise DSAError(f"--captions must be at least 1, not {self.captions}.")
+        if self.limit is not None and self.limit < 1:
+            raise DSAError(f"--limit must be at least 1, not {self.limit}.")
+        if not 0 < self.held_out_share < 0.5:
+            raise DSAError(
+                f"--held-out-share must lie between 0 and 0.5, not {self.held_out_share}."
+            )
+        for name, value, known in (
+            ("--on-bad", self.on_bad, ("fail", "skip")),
+            ("--leaks", self.leaks, ("refuse", "exclude")),
+        ):
+            if value not in known:
+                raise unknown(name, value, known)
+
+
+COMMON_OPTIONS = ("on_bad", "limit", "seed")
+
+
+@dataclass(frozen=True)
+class DatasetFormat:
+    """A dataset that can be read.
+
+    Attributes:
+        name: what people call it.
+        description: one sentence: what the captions and the facts are.
+        files: the official files, and where they are expected below the root.
+        options: the fields of `ReadOptions` that it takes beside `COMMON_OPTIONS`.
+        module: where its `read(root, options) -> Dataset` lies; imported on use.
+    """
+
+    name: str
+    description: str
+    files: str
+    options: tuple[str, ...] = ()
+    module: str = ""
+
+    @property
+    def read(self) -> Callable[[Path, ReadOptions], Dataset]:
+        """The function that reads it; imports its module."""
+        reader: Callable[[Path, ReadOptions], Dataset]
+        reader = importlib.import_module(self.module).read
+        return reader
+
+    def __str__(self) -> str:
+        """What it is and which files it is read from."""
+        return f"{self.description} Files: {self.files}"
+
+
+DATASETS: dict[str, DatasetFormat] = {
+    entry.name: entry
+    for entry in (
+        DatasetFormat(
+            "scenes",
+            "The embedded world, drawn when the bank is built; captions and facts from its scene "
+            "graphs.",
+            "none; they are drawn into --root.",
+            module="dsa_env.datasets.clevr",
+        ),
+        DatasetFormat(
+            "clevr",
+            "CLEVR v1.0: captions written from the scene graphs, with the facts they assert.",
+            "scenes/CLEVR_{train,val}_scenes.json and images/{train,val}/*.png.",
+            ("captions", "held_out_share", "images"),
+            "dsa_env.datasets.clevr",
+        ),
+    )
+}
+
+
+def read_dataset(name: str, root: Path | str, options: ReadOptions | None = None) -> Dataset:
+    """Reads a dataset from its files on disk.
+
+    Args:
+        name: one of `DATASETS`.
+        root: the dataset's folder, or its file where it is one.
+        options: how to read it.
+
+    Raises:
+        DSAError: for an unknown name, an option that the dataset does not take, files that are
+            missing or malformed, and, unless `options.on_bad` is "skip", the first thing that is
+            wrong in the data.
+    """
+    if name not in DATASETS:
+        raise unknown("dataset", name, DATASETS)
+    options = options or ReadOptions()
+    root = Path(root).expanduser()
+    chosen = DATASETS[name]
+    for option in fields(ReadOptions):
+        if option.name in COMMON_OPTIONS + chosen.options:
+            continue
+        if getattr(options, option.name) != option.default and option.name != "captions":
+            taken = ", ".join(COMMON_OPTIONS + chosen.options)
+            raise DSAError(f"The dataset {name} takes no option {option.name!r}; it takes {taken}.")
+    if not root.exists():
+        raise DSAError(f"--root {root} does not exist; it must hold {chosen.files}")
+    return chosen.read(root, options)
