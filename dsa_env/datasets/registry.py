@@ -120,6 +120,15 @@ DATASETS: dict[str, DatasetFormat] = {
             ("captions", "held_out_share", "images"),
             "dsa_env.datasets.clevr",
         ),
+        DatasetFormat(
+            "coco",
+            "COCO Captions, 2014 with Karpathy's split or 2017; facts are annotated and mentioned "
+            "object categories.",
+            "annotations/{captions,instances}_{train,val}{2014,2017}.json, dataset_coco.json for "
+            "Karpathy's split, and the image folders {train,val}{2014,2017}.",
+            ("variant", "karpathy", "leaks", "held_out_share", "images"),
+            "dsa_env.datasets.coco",
+        ),
     )
 }
 

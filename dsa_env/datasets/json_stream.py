@@ -1,0 +1,63 @@
+"""Records of large JSON files one at a time, so that memory does not grow with the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dsa_env.errors import DSAError
+
+
+def stream(path: Path, prefix: str, expected: str, *, empty: bool = False) -> Iterator[Any]:
+    """The items of one list in a JSON file, in order, without reading the file as a whole.
+
+    Args:
+        path: the file.
+        prefix: where the list's items lie, in ijson's words: "item" for a list at the top,
+            "images.item" for the list under "images".
+        expected: what the file should be, for the error: "a COCO captions file ...".
+        empty: whether an empty list is fine.
+
+    Yields:
+        Each item as Python's own types; numbers with a point as float.
+
+    Raises:
+        DSAError: for a file that is missing, unreadable or cut off, is no JSON, or has no such
+            list.
+    """
+    import ijson
+
+    found = False
+    try:
+        with path.open("rb") as file:
+            for item in ijson.items(file, prefix, use_float=True):
+                found = True
+                yield item
+    except FileNotFoundError:
+        raise DSAError(f"{path} does not exist; it should be {expected}.") from None
+    except OSError as error:
+        raise DSAError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise DSAError(
+            f"{path} is not valid JSON ({said}); it was cut off or is another file: "
+            f"it should be {expected}."
+        ) from error
+    if not found and not empty:
+        raise DSAError(f"{path} has no records at {prefix!r}; it should be {expected}.")
+
+
+def get(record: Any, name: str, kind: type | tuple[type, ...], path: Path, number: int) -> Any:
+    """A field of a record that must be there and of a type.
+
+    Raises:
+        DSAError: naming the file, the record's number and the field.
+    """
+    value = record.get(name) if isinstance(record, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        words = " or ".join(one.__name__ for one in kinds)
+        found = "lacks" if value is None else f"has {type(value).__name__} as"
+        raise DSAError(f"{path}: record {number} {found} {name!r}, which should be {words}.")
+    return value

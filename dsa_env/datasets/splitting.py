@@ -1,0 +1,86 @@
+"""Splits by image: other people's words for them, and seeded ones where the files give none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import TypeVar
+
+from dsa_env.errors import DSAError, unknown
+
+T = TypeVar("T")
+
+SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "restval": "train",  # Karpathy's: what is left of COCO's validation images
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def split_name(word: str, where: str) -> str:
+    """The split that a file's own word for it means.
+
+    Raises:
+        DSAError: for a word that means none, naming `where` it stands.
+    """
+    found = SPLIT_WORDS.get(word.strip().lower())
+    if found is None:
+        raise unknown(f"split in {where}", word, SPLIT_WORDS)
+    return found
+
+
+def draw(items: Sequence[T], count: int, key: Callable[[T], str], seed: int) -> set[str]:
+    """The keys of `count` items, chosen by a seeded hash of the key; their order plays no part."""
+    keys = {key(item) for item in items}
+    return set(sorted(keys, key=lambda name: sha256(f"{seed}\n{name}".encode()).digest())[:count])
+
+
+def complete(
+    found: Mapping[str, Sequence[T]], key: Callable[[T], str], share: float, seed: int
+) -> tuple[dict[str, list[T]], str]:
+    """Fills the splits that a dataset's files do not give, by image and seeded.
+
+    With training and validation pictures only, validation becomes test; where validation is
+    missing, a share of the training pictures takes its place; training pictures alone are parted
+    into three. Without training pictures the splits stay as they are.
+
+    Args:
+        found: split name to its pictures, in any form.
+        key: what names a picture's image; one image never falls into two splits.
+        share: of the training pictures that each missing split gets, at least one picture.
+        seed: of the choice.
+
+    Returns:
+        The splits, each in its original order, and one sentence that says where they come from.
+
+    Raises:
+        DSAError: for too few pictures.
+    """
+    splits = {name: list(items) for name, items in found.items() if items}
+    said = f"{', '.join(splits)} as the files have them"
+    if "train" not in splits or {"validation", "test"} <= set(splits):
+        return splits, said
+    told = []
+    if "test" not in splits and "validation" in splits:
+        splits["test"] = splits.pop("validation")
+        told.append("the files' validation pictures are the test split")
+    for name in ("test", "validation"):
+        if name in splits:
+            continue
+        train = splits["train"]
+        images = len({key(item) for item in train})
+        count = max(1, round(share * images))
+        if count >= images:
+            raise DSAError(f"{images} training pictures are too few to hold out a {name} split.")
+        chosen = draw(train, count, key, seed + (name == "test"))
+        splits[name] = [item for item in train if key(item) in chosen]
+        splits["train"] = [item for item in train if key(item) not in chosen]
+        told.append(f"{count:,} training pictures drawn with seed {seed} are the {name} split")
+    ordered = {name: splits.pop(name) for name in ("train", "validation", "test")} | splits
+    return ordered, f"{'; '.join(told)}; the rest as the files have it"
