@@ -179,9 +179,9 @@ class Encoder(ABC):
             tokens = self._tokens(values)
             coarse = self._whole(tokens)
         else:
-            with tap(self._blocks(), early) as seen:
+            with tap(self._blocks(), [early]) as seen:
                 tokens = self._tokens(values)
-            coarse = self._early(seen[0], tokens)
+            coarse = self._early(seen[early], tokens)
         if boxes is None or not sum(map(len, boxes)):
             return coarse, None
         return coarse, self._inside(tokens, *members(boxes, *self._grid()))

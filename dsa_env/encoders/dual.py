@@ -122,9 +122,9 @@ class DualEncoder(Encoder):
         raise NotImplementedError
 
     def _blocks(self) -> Any:
-        return self._tower().encoder.layers
+        return self.tower().encoder.layers
 
-    def _tower(self) -> Any:
+    def tower(self) -> Any:
         """The vision transformer; some versions wrap it once more."""
         tower = self._model.vision_model
         return getattr(tower, "vision_model", tower)
@@ -157,16 +157,20 @@ class ClipEncoder(DualEncoder):
             )
         return notes
 
-    def _project(self, tokens: Tensor) -> Tensor:
-        """The way the class token goes, for any tokens [..., H] -> [..., D]."""
-        projected: Tensor = self._model.visual_projection(self._tower().post_layernorm(tokens))
+    def head(self, pooled: Tensor) -> Tensor:
+        """What the last layer norm gives [..., H] -> CLIP's space [..., D]."""
+        projected: Tensor = self._model.visual_projection(pooled)
         return projected
 
+    def project(self, tokens: Tensor) -> Tensor:
+        """The way the class token goes, for any tokens [..., H] -> [..., D]."""
+        return self.head(self.tower().post_layernorm(tokens))
+
     def _early(self, hidden: Tensor, tokens: Any) -> Tensor:
-        return self._project(hidden[:, 1:]).float().mean(1)
+        return self.project(hidden[:, 1:]).float().mean(1)
 
     def _inside(self, tokens: Any, inside: NDArray[np.bool_], owner: NDArray[np.int64]) -> Tensor:
-        return mean_pool(self._project(tokens.last_hidden_state[:, 1:]), inside, owner)
+        return mean_pool(self.project(tokens.last_hidden_state[:, 1:]), inside, owner)
 
 
 class SiglipEncoder(DualEncoder):
@@ -228,12 +232,12 @@ class SiglipEncoder(DualEncoder):
         return side, side
 
     def _early(self, hidden: Tensor, tokens: Any) -> Tensor:
-        tower = self._tower()
+        tower = self.tower()
         pooled: Tensor = tower.head(tower.post_layernorm(hidden))
         return pooled
 
     def _inside(self, tokens: Any, inside: NDArray[np.bool_], owner: NDArray[np.int64]) -> Tensor:
-        return attend_pool(self._tower().head, tokens.last_hidden_state, inside, owner)
+        return attend_pool(self.tower().head, tokens.last_hidden_state, inside, owner)
 
 
 def _vectors(output: Any) -> Tensor:

@@ -14,6 +14,7 @@ FAMILIES = {
     "clip": "dsa_env.encoders.dual:ClipEncoder",
     "siglip": "dsa_env.encoders.dual:SiglipEncoder",
     "siglip2": "dsa_env.encoders.dual:SiglipEncoder",
+    "llava": "dsa_env.encoders.llava:LlavaEncoder",
 }
 """Where the encoder of each `model_type` is."""
 

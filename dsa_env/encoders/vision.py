@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,33 +55,38 @@ def resolve_layer(layer: int, layers: int, name: str) -> int:
 
 
 @contextmanager
-def tap(blocks: Any, layer: int) -> Iterator[list[Tensor]]:
-    """Collects the hidden state of one layer while the blocks of a transformer run.
+def tap(blocks: Any, layers: Iterable[int]) -> Iterator[dict[int, Tensor]]:
+    """Keeps the hidden states of some layers while a transformer runs; no others are held.
 
     Args:
         blocks: its layers, a `ModuleList`.
-        layer: 0 is what enters the first block, k what leaves the k-th; as `hidden_states[layer]`.
+        layers: 0 is what enters the first block, k what leaves the k-th, as `hidden_states[k]`.
 
     Yields:
-        A list that holds the hidden state [B, T, H] of each forward pass.
+        A dictionary that holds hidden states [B, T, H] by layer after a forward pass.
     """
-    seen: list[Tensor] = []
+    seen: dict[int, Tensor] = {}
 
     def entering(module: Any, args: Any, kwargs: Any) -> None:
-        seen.append(args[0] if args else kwargs["hidden_states"])
+        seen[0] = args[0] if args else kwargs["hidden_states"]
 
-    def leaving(module: Any, args: Any, output: Any) -> None:
-        seen.append(output if torch.is_tensor(output) else output[0])
+    def leaving(layer: int) -> Callable[[Any, Any, Any], None]:
+        def hook(module: Any, args: Any, output: Any) -> None:
+            seen[layer] = output if torch.is_tensor(output) else output[0]
 
-    hook = (
-        blocks[layer - 1].register_forward_hook(leaving)
+        return hook
+
+    hooks = [
+        blocks[layer - 1].register_forward_hook(leaving(layer))
         if layer
         else blocks[0].register_forward_pre_hook(entering, with_kwargs=True)
-    )
+        for layer in set(layers)
+    ]
     try:
         yield seen
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def patches_in(boxes: NDArray[np.floating], rows: int, columns: int) -> NDArray[np.bool_]:
