@@ -15,6 +15,8 @@ FAMILIES = {
     "siglip": "dsa_env.encoders.dual:SiglipEncoder",
     "siglip2": "dsa_env.encoders.dual:SiglipEncoder",
     "llava": "dsa_env.encoders.llava:LlavaEncoder",
+    "blip-2": "dsa_env.encoders.blip2:blip2_encoder",
+    "idefics": "dsa_env.encoders.idefics:IdeficsEncoder",
 }
 """Where the encoder of each `model_type` is."""
 
