@@ -71,8 +71,11 @@ class Mentions:
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = {tuple(words(name)): meant for name, meant in names.items()}
         self._names.pop((), None)
-        self._longest = max((len(name) for name in self._names), default=0)
-        self._last = {name[-1] for name in self._names}
+        self._longest: dict[str, int] = {}  # first word of a name of several -> most words
+        for name in self._names:
+            if len(name) > 1:
+                self._longest[name[0]] = max(len(name), self._longest.get(name[0], 0))
+        self._alone: dict[str, str | None] = {}  # words met so far -> what they mean alone
 
     def find(self, text: str) -> list[Mention]:
         """Each mention in order, those of the same thing included."""
@@ -83,29 +86,30 @@ class Mentions:
         found = []
         start = 0
         while start < len(told):
-            for length in range(min(self._longest, len(told) - start), 0, -1):
-                part = told[start : start + length]
-                meant = self._meaning(part)
-                if meant is not None:
-                    if meant:
-                        found.append(Mention(meant, " ".join(part), start))
-                    start += length
-                    break
-            else:
-                start += 1
+            meant, length = self._at(told, start)
+            if meant:
+                found.append(Mention(meant, " ".join(told[start : start + length]), start))
+            start += length
         return found
 
     def __call__(self, text: str) -> tuple[str, ...]:
         """The things that a text mentions, each once, in the order of their first mention."""
         return tuple(dict.fromkeys(mention.meaning for mention in self.find(text)))
 
-    def _meaning(self, part: list[str]) -> str | None:
-        for last in singulars(part[-1]):
-            if last in self._last:
-                meant = self._names.get((*part[:-1], last))
-                if meant is not None:
-                    return meant
-        return None
+    def _at(self, told: list[str], start: int) -> tuple[str | None, int]:
+        """What the longest name that begins at a word means, and how many words it has."""
+        word = told[start]
+        for length in range(min(self._longest.get(word, 1), len(told) - start), 1, -1):
+            meant = self._meaning(tuple(told[start : start + length]))
+            if meant is not None:
+                return meant, length
+        if word not in self._alone:
+            self._alone[word] = self._meaning((word,))
+        return self._alone[word], 1
+
+    def _meaning(self, part: tuple[str, ...]) -> str | None:
+        names = ((*part[:-1], last) for last in singulars(part[-1]))
+        return next((self._names[name] for name in names if name in self._names), None)
 
 
 def merge_plurals(names: Iterable[str]) -> dict[str, str]:

@@ -129,6 +129,15 @@ DATASETS: dict[str, DatasetFormat] = {
             ("variant", "karpathy", "leaks", "held_out_share", "images"),
             "dsa_env.datasets.coco",
         ),
+        DatasetFormat(
+            "visual_genome",
+            "Visual Genome: some regions of each picture as captions; facts are the commonest "
+            "object names. Images of Karpathy's COCO test split are left out.",
+            "image_data.json, region_descriptions.json, objects.json, the image folders VG_100K "
+            "and VG_100K_2, and COCO's dataset_coco.json.",
+            ("captions", "karpathy", "held_out_share", "images"),
+            "dsa_env.datasets.visual_genome",
+        ),
     )
 }
 
