@@ -17,7 +17,7 @@ PHRASES = (
     "Two trees",
     "two trees",
     "red glasses",
-    "the grass is green",
+    "green grass",
     "",
 )
 
