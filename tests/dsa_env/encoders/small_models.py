@@ -88,10 +88,11 @@ def save_llava(folder: Path, clip: Path | None = None, **changes: Any) -> None:
         **changes,
     )  # fmt: skip
     model = LlavaForConditionalGeneration(config)
+    _save(model, folder)
     if clip is not None:
         tower = CLIPModel.from_pretrained(clip).vision_model
         model.model.vision_tower.load_state_dict(tower.state_dict())
-    _save(model, folder)
+        model.save_pretrained(folder)
     CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=SIDE).save_pretrained(folder)
 
 
