@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def check_engine(engine: str) -> None:
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
     if engine == "ray":
-        import ray.data  # noqa: F401
+        importlib.import_module("ray.data")
 
 
 def extract(

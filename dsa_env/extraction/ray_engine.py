@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +20,31 @@ def extract_with_ray(
     """What the models see in the pictures of each part, in order.
 
     Joins the cluster that RAY_ADDRESS names, else starts one on this machine for as long as the
-    work takes. Every node must see the pictures, and the models' folders, at the same paths.
+    work takes. Every node must see the pictures and the models' folders at the same paths. An
+    actor that dies is replaced, and its part done again.
 
     Args:
         parts: picture files of each part.
         settings: from which the actors load their models.
         workers: actors; None takes a cluster's every CPU, or with an accelerator every GPU.
     """
-    import ray
-
     if not parts:
         return
     with _cluster(workers):
+        import ray
+
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpu = settings.device.startswith("cuda")
         room = int(resources.get("GPU" if gpu else "CPU", 1))
-        actors = max(1, min(workers or room, room, len(parts)))
         rows = [
             {"part": number, "files": [str(Path(file).absolute()) for file in files]}
             for number, files in enumerate(parts)
         ]
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.execution_options.preserve_order = True
         looked = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Looker,
-            fn_constructor_args=(settings,),
+            fn_constructor_kwargs={"settings": asdict(settings)},
             batch_size=1,
-            concurrency=actors,
+            compute=ray.data.ActorPoolStrategy(size=max(1, min(workers or room, room, len(parts)))),
             num_gpus=1 if gpu else 0,
             num_cpus=1,
         )
@@ -56,13 +54,17 @@ def extract_with_ray(
 
 
 class Looker:
-    """An actor's models; answers one part at a time."""
+    """An actor's models; looks at the parts that come its way.
 
-    def __init__(self, settings: BuildSettings) -> None:
+    Args:
+        settings: the fields of `BuildSettings`.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
         import torch
 
-        torch.set_num_threads(1)
-        self._models = load_models(settings)
+        torch.set_num_threads(1)  # as many actors as cores: threads would fight
+        self._models = load_models(BuildSettings(**settings))
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
         """Looks at each part of a batch of parts."""
@@ -72,23 +74,31 @@ class Looker:
 
 @contextmanager
 def _cluster(workers: int | None) -> Iterator[None]:
-    """Joins or starts a cluster; one that was started here ends with the work."""
+    """Joins or starts a cluster, in silence; leaves it, or ends it, with the work."""
+    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_BACKEND_LOG_LEVEL", "fatal")):
+        os.environ.setdefault(name, value)  # nothing is sent anywhere, nothing is chatted about
     import ray
 
-    if ray.is_initialized():
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    logger = logging.getLogger("ray.data")
+    level = logger.level
     address = os.environ.get("RAY_ADDRESS")
-    options: dict[str, Any] = {} if address else {"num_cpus": workers or os.cpu_count() or 1}
-    ray.init(
-        address=address or "local",
-        include_dashboard=False if not address else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **options,
-    )
+    joined = ray.is_initialized()
+    if not joined:
+        alone: dict[str, Any] = {"num_cpus": workers or os.cpu_count(), "include_dashboard": False}
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **({} if address else alone),
+        )
+    context = ray.data.DataContext.get_current()
+    before = context.enable_progress_bars, context.execution_options.preserve_order
+    context.enable_progress_bars, context.execution_options.preserve_order = False, True
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        ray.shutdown()
+        logger.setLevel(level)
+        context.enable_progress_bars, context.execution_options.preserve_order = before
+        if not joined:
+            ray.shutdown()
