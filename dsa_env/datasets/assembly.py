@@ -95,14 +95,18 @@ def assemble(
 ) -> Dataset:
     """A dataset from its pictures, once it is sure that it can be used.
 
+    A split of which nothing is left has a line in the provenance under "empty".
+
     Raises:
-        DSAError: if nothing is left of a split, or one image file lies in two splits.
+        DSAError: if no picture is left, or one image file lies in two splits.
     """
+    empty = [split for split, pictures in splits.items() if not pictures]
+    splits = {split: pictures for split, pictures in splits.items() if pictures}
+    if not splits:
+        told = "; ".join(problems.lines(1)) or "its files list none"
+        raise DSAError(f"{root} has no pictures that can be used: {told}.")
     seen: dict[Path, str] = {}
     for split, pictures in splits.items():
-        if not pictures:
-            told = " ".join(problems.lines(2)) or "its files list none"
-            raise DSAError(f"{root}: no pictures are left in the split {split}: {told}.")
         for picture in pictures:
             other = seen.setdefault(picture.file, split)
             if other != split:
@@ -113,4 +117,6 @@ def assemble(
     counts = {split: len(pictures) for split, pictures in splits.items()}
     facts = "known" if any(p.facts_known for ps in splits.values() for p in ps) else "unknown"
     about = {"root": str(root), **provenance, "pictures": counts, "facts": facts}
+    if empty:
+        about["empty"] = f"nothing is left of {', '.join(empty)}"
     return Dataset(name, root, dict(splits), about, problems)

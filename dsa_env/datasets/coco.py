@@ -164,7 +164,9 @@ def _read_parts(root: Path, variant: str, split_file: Path | None, options: Read
     known = set(files)
     left_out = _leaks(numbers["train"], split_file, parts["train"], options)
     numbers["train"] = [number for number in numbers["train"] if number not in left_out]
-    planned, origin = complete(numbers, str, options.held_out_share, options.seed)
+    planned, origin = complete(
+        numbers, str, options.held_out_share, options.seed, lambda n: listing.has(files[n])
+    )
     chosen = {
         split: present(planned[split], files.__getitem__, problems, listing, options.limit)
         for split in planned

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import TypeVar
 
@@ -35,14 +35,17 @@ def split_name(word: str, where: str) -> str:
     return found
 
 
-def draw(items: Sequence[T], count: int, key: Callable[[T], str], seed: int) -> set[str]:
-    """The keys of `count` items, chosen by a seeded hash of the key; their order plays no part."""
-    keys = {key(item) for item in items}
-    return set(sorted(keys, key=lambda name: sha256(f"{seed}\n{name}".encode()).digest())[:count])
+def draw(names: Iterable[str], count: int, seed: int) -> set[str]:
+    """`count` of the names, chosen by a seeded hash of each; their order plays no part."""
+    return set(sorted(names, key=lambda name: sha256(f"{seed}\n{name}".encode()).digest())[:count])
 
 
 def complete(
-    found: Mapping[str, Sequence[T]], key: Callable[[T], str], share: float, seed: int
+    found: Mapping[str, Sequence[T]],
+    key: Callable[[T], str],
+    share: float,
+    seed: int,
+    eligible: Callable[[T], bool] = lambda _: True,
 ) -> tuple[dict[str, list[T]], str]:
     """Fills the splits that a dataset's files do not give, by image and seeded.
 
@@ -53,8 +56,9 @@ def complete(
     Args:
         found: split name to its pictures, in any form.
         key: what names a picture's image; one image never falls into two splits.
-        share: of the training pictures that each missing split gets, at least one picture.
+        share: of the eligible training pictures that each missing split gets, at least one.
         seed: of the choice.
+        eligible: which training pictures may be held out: those whose file is there.
 
     Returns:
         The splits, each in its original order, and one sentence that says where they come from.
@@ -74,11 +78,14 @@ def complete(
         if name in splits:
             continue
         train = splits["train"]
-        images = len({key(item) for item in train})
-        count = max(1, round(share * images))
-        if count >= images:
-            raise DSAError(f"{images} training pictures are too few to hold out a {name} split.")
-        chosen = draw(train, count, key, seed + (name == "test"))
+        names = {key(item) for item in train if eligible(item)}
+        count = max(1, round(share * len(names)))
+        if count >= len(names):
+            raise DSAError(
+                f"Of {len(train):,} training pictures {len(names):,} have their file, too few to "
+                f"hold out a {name} split; check where the image files lie."
+            )
+        chosen = draw(names, count, seed + (name == "test"))
         splits[name] = [item for item in train if key(item) in chosen]
         splits["train"] = [item for item in train if key(item) not in chosen]
         told.append(f"{count:,} training pictures drawn with seed {seed} are the {name} split")

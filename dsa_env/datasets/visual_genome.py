@@ -62,12 +62,20 @@ def read(root: Path, options: ReadOptions) -> Dataset:
     problems, listing = Problems(options.on_bad), Listing()
     images = {image.number: image for image in _images(root / "image_data.json", problems)}
     kept, about = _without_test_images(list(images.values()), root, options)
-    planned, origin = complete(
-        {"train": kept}, lambda image: str(image.number), options.held_out_share, options.seed
-    )
     folders = {name: image_folder(root, name, options.images) for name in {i.folder for i in kept}}
+
+    def file_of(image: _Image) -> Path:
+        return folders[image.folder] / image.name
+
+    planned, origin = complete(
+        {"train": kept},
+        lambda image: str(image.number),
+        options.held_out_share,
+        options.seed,
+        lambda image: listing.has(file_of(image)),
+    )
     chosen = {
-        split: present(part, lambda i: folders[i.folder] / i.name, problems, listing, options.limit)
+        split: present(part, file_of, problems, listing, options.limit)
         for split, part in planned.items()
     }
     wanted = {image.number for part in chosen.values() for image in part}
@@ -83,7 +91,7 @@ def read(root: Path, options: ReadOptions) -> Dataset:
     splits: dict[str, list[Picture]] = {split: [] for split in chosen}
     for split, part in chosen.items():
         for image in part:
-            file = folders[image.folder] / image.name
+            file = file_of(image)
             captions = keep_captions(
                 (
                     (where, Caption(text, "region", mentions(text)))
