@@ -80,7 +80,7 @@ def test_what_stands_beside_a_text_changes_nothing(family: str, loaded: Loaded) 
 
 def test_models_are_frozen(family: str, loaded: Loaded, pictures: list[Image.Image]) -> None:
     encoder = loaded(family)
-    model = encoder._model  # type: ignore[attr-defined]
+    model = encoder._model
     assert not any(module.training for module in model.modules())
     assert not any(value.requires_grad for value in model.parameters())
     with torch.enable_grad():
@@ -93,7 +93,7 @@ def test_low_precision_is_near_float32_and_comes_out_as_float32(
 ) -> None:
     exact = loaded(family, fine="patches")
     low = loaded(family, fine="patches", dtype="bf16")
-    assert low._model.dtype == torch.bfloat16  # type: ignore[attr-defined]
+    assert low._model.dtype == torch.bfloat16
     prepared = [exact.prepare(*one) for one in zip(pictures, boxes, strict=True)]
     (seen, regions), (rough, areas) = exact.look(prepared), low.look(prepared)
     for many, one in ((seen, rough), *zip(regions, areas, strict=True)):
