@@ -248,11 +248,11 @@ def read_split(
         scene["split"] = scene.get("split") or scene.pop("spit", None) or name
         where = f"scene {number} of {source}"
         try:
-            own = (
-                write_captions(scene, captions, seed)
-                if written is None
-                else written.get(scene["image_index"], [])
-            )
+            if written is None:  # the same sentence about the same picture once
+                drawn = write_captions(scene, 4 * captions, seed)
+                own = list({caption.text: caption for caption in drawn}.values())[:captions]
+            else:
+                own = written.get(scene["image_index"], [])
             facts = frozenset(map(sys.intern, true_facts(scene)))
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             problems.report(kinds.BAD_RECORD, where, f"not CLEVR v1.0: {error!r}")

@@ -10,7 +10,7 @@ from dsa_env.datasets.assembly import clean
 from dsa_env.datasets.json_stream import get, stream
 from dsa_env.datasets.splitting import split_name
 
-EXPECTED = (
+_EXPECTED = (
     'a Karpathy split file, a list "images" of records with "filename", "split" and "sentences"'
 )
 _FOLDERS = ("", "annotations", "karpathy", "caption_datasets")
@@ -47,7 +47,7 @@ def read_karpathy(path: Path) -> Iterator[KarpathyImage]:
     Raises:
         DSAError: for a file that is missing, cut off or something else.
     """
-    for number, image in enumerate(stream(path, "images.item", EXPECTED)):
+    for number, image in enumerate(stream(path, "images.item", _EXPECTED)):
         name = get(image, "filename", str, path, number)
         sentences = get(image, "sentences", list, path, number)
         coco_id = image.get("cocoid")

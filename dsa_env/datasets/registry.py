@@ -138,6 +138,22 @@ DATASETS: dict[str, DatasetFormat] = {
             ("captions", "karpathy", "held_out_share", "images"),
             "dsa_env.datasets.visual_genome",
         ),
+        DatasetFormat(
+            "flickr30k",
+            "Flickr30k or Flickr8k, with Karpathy's split where its file is there; no facts.",
+            "dataset_flickr30k.json (Karpathy), results_20130124.token, results.csv or another "
+            "CSV, and the folder flickr30k-images.",
+            ("karpathy", "held_out_share", "images", "image_column", "caption_column"),
+            "dsa_env.datasets.flickr",
+        ),
+        DatasetFormat(
+            "table",
+            "A table of your own with the columns image, caption and, if there are any, split, "
+            "kind and facts.",
+            "one .csv, .tsv, .jsonl or .json (the root or in it); image paths relative to it.",
+            ("held_out_share", "images", "image_column", "caption_column"),
+            "dsa_env.datasets.table",
+        ),
     )
 }
 

@@ -51,7 +51,8 @@ def complete(
 
     With training and validation pictures only, validation becomes test; where validation is
     missing, a share of the training pictures takes its place; training pictures alone are parted
-    into three. Without training pictures the splits stay as they are.
+    into three. Without training pictures, or without any that is eligible, the splits stay as they
+    are.
 
     Args:
         found: split name to its pictures, in any form.
@@ -79,15 +80,18 @@ def complete(
             continue
         train = splits["train"]
         names = {key(item) for item in train if eligible(item)}
+        if not names:
+            break
         count = max(1, round(share * len(names)))
         if count >= len(names):
             raise DSAError(
-                f"Of {len(train):,} training pictures {len(names):,} have their file, too few to "
-                f"hold out a {name} split; check where the image files lie."
+                f"Of {len(train):,} training pictures {len(names):,} have a file, too few to hold "
+                f"out a {name} split: add pictures, or give the splits."
             )
         chosen = draw(names, count, seed + (name == "test"))
         splits[name] = [item for item in train if key(item) in chosen]
         splits["train"] = [item for item in train if key(item) not in chosen]
         told.append(f"{count:,} training pictures drawn with seed {seed} are the {name} split")
-    ordered = {name: splits.pop(name) for name in ("train", "validation", "test")} | splits
-    return ordered, f"{'; '.join(told)}; the rest as the files have it"
+    first = [name for name in ("train", "validation", "test") if name in splits]
+    ordered = {name: splits.pop(name) for name in first} | splits
+    return ordered, "; ".join([*told, "the rest as the files have it"])

@@ -43,8 +43,9 @@ def test_what_the_files_give_stays() -> None:
 def test_only_pictures_that_are_there_are_held_out() -> None:
     splits, _ = complete({"train": list("abcdef")}, str, 0.4, 0, lambda item: item > "c")
     assert set("abc") <= set(splits["train"])
-    with pytest.raises(DSAError, match="0 have their file, too few to hold out a test split"):
-        complete({"train": ["a", "b"]}, str, 0.1, 0, lambda _: False)
+    assert complete({"train": ["a", "b"]}, str, 0.1, 0, lambda _: False)[0] == {"train": ["a", "b"]}
+    with pytest.raises(DSAError, match="1 have a file, too few to hold out a test split"):
+        complete({"train": ["a", "b"]}, str, 0.1, 0, lambda item: item == "a")
 
 
 def test_splits_have_many_names() -> None:
