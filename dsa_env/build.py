@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from dsa_env.bank import FeatureBank
 from dsa_env.bank.ragged import Ragged
@@ -21,13 +18,12 @@ from dsa_env.cache import cache_folder
 from dsa_env.datasets import Dataset, Picture
 from dsa_env.datasets.captions import fact_kind
 from dsa_env.errors import DSAError
-from dsa_env.extraction import BuildSettings, Looked, Models, extract, load_models
+from dsa_env.extraction import BuildSettings, Models, load_models
+from dsa_env.extraction.engines import check_engine
+from dsa_env.extraction.precision import check_rankings
+from dsa_env.extraction.writing import write_texts, write_views
 from dsa_env.files import write_json
-from dsa_env.progress import bar
 from dsa_env.retrieval.severity import DETECTOR_FOLDER
-
-if TYPE_CHECKING:
-    from dsa_env.encoders.protocol import FrozenEncoder
 
 __all__ = [
     "BuildSettings",
@@ -38,8 +34,6 @@ __all__ = [
     "load_models",
 ]
 
-SHARD = 128  # pictures that are written together: what a killed build loses at most
-TEXTS = 4096  # texts that are written together
 NAMED = 20  # problems of each kind that the manifest names; problems.json names all
 PROBLEMS = "problems.json"
 EMBEDDED_WORLD = {"train": 9000, "validation": 3000, "test": 3000}  # two galleries held out each
@@ -58,6 +52,7 @@ def build_bank(
     restart: bool = False,
     command: str | None = None,
     models: Models | None = None,
+    accept_dtype: bool = False,
 ) -> FeatureBank:
     """Builds a bank from a dataset; interrupted, the same call goes on where it stopped.
 
@@ -75,10 +70,11 @@ def build_bank(
         restart: throw an unfinished build away.
         command: the command line that asked for it, kept in the manifest.
         models: those of `settings`, where they are loaded already.
+        accept_dtype: build in a low precision even if rankings do not survive it.
 
     Raises:
-        DSAError: for unreadable pictures, models that cannot be loaded, or a dataset without
-            captions.
+        DSAError: for unreadable pictures, models that cannot be loaded, a dataset without
+            captions, or a precision that rankings do not survive.
     """
     settings = settings or BuildSettings()
     chosen = [name for name in splits if dataset.splits.get(name)]
@@ -87,13 +83,15 @@ def build_bank(
     if not any(picture.captions for picture in pictures):
         raise DSAError(f"{dataset.root} has no captions in its splits {', '.join(splits)}")
     models = models or load_models(settings)
+    check_engine(engine)
+    precision = check_rankings(models, settings, pictures, accept=accept_dtype)
     writer = BankWriter(
         out,
         _shapes(pictures, settings, models),
         {"settings": asdict(settings), "dataset": dataset.provenance, "data": _digest(pictures)},
         restart=restart,
     )
-    latency = _write_views(writer, dataset, pictures, settings, models, engine, workers)
+    latency = write_views(writer, dataset, pictures, settings, models, engine, workers)
     bad = {index for index, _, _ in writer.note["bad"]}
     kept = [n for n in range(len(pictures)) if n not in bad]
     pictures = [pictures[n] for n in kept]
@@ -106,7 +104,7 @@ def build_bank(
         writer.shrink(name, len(pictures))
     texts = [caption.text for picture in pictures for caption in picture.captions]
     writer.shrink("text_features", len(texts))
-    text_latency = _write_texts(writer, texts, models.encoder)
+    text_latency = write_texts(writer, texts, models.encoder)
     facts = _facts(pictures)
     if facts:
         facts["features"] = models.encoder.text(facts["names"])
@@ -127,7 +125,11 @@ def build_bank(
             "dataset": {"name": dataset.name, **dataset.provenance},
             **_describe(models, settings),
             "latency_ms": {"text_encoder": text_latency, **latency},
-            "problems": dataset.problems.to_json(NAMED),
+            "precision": precision,
+            "problems": {
+                **dataset.problems.to_json(NAMED),
+                "lines": dataset.problems.lines(),
+            },
             "command": command,
         },
     )
@@ -204,76 +206,6 @@ def _facts(pictures: Sequence[Picture]) -> dict[str, Any] | None:
             else []
             for picture in pictures
         ],
-    }
-
-
-def _write_texts(writer: BankWriter, texts: Sequence[str], encoder: FrozenEncoder) -> float | None:
-    """Writes the text features; returns milliseconds a text, None where all were there."""
-    first, seconds = writer.done("text_features"), 0.0
-    with bar("encoding captions", len(texts)) as progress:
-        progress.advance(first)
-        for start in range(first, len(texts), TEXTS):
-            started = time.perf_counter()
-            rows = encoder.text(texts[start : start + TEXTS])
-            seconds += time.perf_counter() - started
-            writer.write("text_features", start, rows)
-            progress.advance(len(rows))
-    return round(1000 * seconds / (len(texts) - first), 3) if first < len(texts) else None
-
-
-def _write_views(
-    writer: BankWriter,
-    dataset: Dataset,
-    pictures: Sequence[Picture],
-    settings: BuildSettings,
-    models: Models,
-    engine: str,
-    workers: int | None,
-) -> dict[str, float | None]:
-    """Writes the picture features shard by shard; returns milliseconds a picture.
-
-    The writer's note says how many pictures were looked at and which of them are bad; the rows of
-    the others follow each other without gaps.
-    """
-    note = writer.note or {"looked": 0, "bad": [], "arrays": []}
-    for index, kind, detail in note["bad"]:
-        dataset.problems.report(kind, pictures[index].file, detail)
-    first, looked_at = note["looked"], note["looked"]
-    files = [picture.file for picture in pictures]
-    parts = [files[n : n + settings.batch] for n in range(first, len(files), settings.batch)]
-    seconds = np.zeros(2)
-    with bar("encoding pictures", len(files)) as progress:
-        progress.advance(first)
-        shard: list[Looked] = []
-        looks = extract(parts, settings, models, engine=engine, workers=workers)
-        for part, looked in zip(parts, looks, strict=True):
-            for one in looked.bad:
-                index = looked_at + one.index
-                dataset.problems.report(one.kind, files[index], one.detail)
-                note["bad"].append([index, one.kind, one.detail])
-            looked_at += len(part)
-            seconds += looked.seconds
-            shard.append(looked)
-            progress.advance(len(part))
-            if sum(len(some.views.coarse) for some in shard) >= SHARD or looked_at == len(files):
-                rows = _rows(shard)
-                note |= {"looked": looked_at, "arrays": list(rows)}
-                writer.write_rows(writer.done("image_coarse"), rows, note)
-                shard = []
-    if looked_at == first:
-        return {"detector": None, "image_encoder": None}
-    each = 1000 * seconds / (looked_at - first)
-    return {"detector": round(each[0], 3), "image_encoder": round(each[1], 3)}
-
-
-def _rows(shard: Sequence[Looked]) -> dict[str, Any]:
-    """The rows that some parts add to the bank's arrays."""
-    views = [looked.views for looked in shard]
-    return {
-        "image_coarse": np.concatenate([one.coarse for one in views]),
-        "image_regions": np.concatenate([one.regions for one in views]),
-        "region_boxes": np.concatenate([one.boxes for one in views]),
-        "region_counts": np.concatenate([one.counts for one in views]),
     }
 
 

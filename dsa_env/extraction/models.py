@@ -127,17 +127,8 @@ def make_decoder(detector: Any, encoder: Any) -> Decoder:
 def load_models(settings: BuildSettings) -> Models:
     """The frozen encoder and detector; clear errors where one cannot be loaded."""
     from dsa_env.encoders.detector import RegionDetector
-    from dsa_env.encoders.families import load_encoder
 
-    encoder = load_encoder(
-        settings.encoder,
-        coarse=settings.coarse,
-        fine=settings.regions_by,
-        device=settings.device,
-        dtype=settings.dtype,
-        text=settings.text,
-    )
-    detector = None
+    encoder, detector = load_encoder_of(settings), None
     if encoder.needs_boxes:
         options: dict[str, Any] = {} if settings.labels is None else {"labels": settings.labels}
         detector = RegionDetector(
@@ -149,3 +140,17 @@ def load_models(settings: BuildSettings) -> Models:
             **options,
         )
     return Models(encoder, detector, settings.regions)
+
+
+def load_encoder_of(settings: BuildSettings) -> FrozenEncoder:
+    """The frozen encoder alone."""
+    from dsa_env.encoders.families import load_encoder
+
+    return load_encoder(
+        settings.encoder,
+        coarse=settings.coarse,
+        fine=settings.regions_by,
+        device=settings.device,
+        dtype=settings.dtype,
+        text=settings.text,
+    )

@@ -83,8 +83,8 @@ def test_a_killed_build_goes_on(world: Path, tmp_path: Path) -> None:
         from pathlib import Path
         import time, torch
         torch.set_num_threads(1)
-        b.SHARD = 4
-        from dsa_env.extraction import Models
+        from dsa_env.extraction import Models, writing
+        writing.SHARD = 4
         look = Models.look
         def slow(*arguments):
             time.sleep(0.3)
