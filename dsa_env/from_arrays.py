@@ -139,7 +139,9 @@ def read_array(file: Path, axes: int = 2) -> Array:
     except FileNotFoundError:
         raise DSAError(f"{file} does not exist; give a .npy file of embeddings.") from None
     except (OSError, ValueError, EOFError) as error:
-        reason = "it holds pickled objects" if "llow_pickle" in str(error) else str(error)
+        reason = str(error).rstrip(".")
+        if "bject" in reason:
+            reason = "it holds pickled objects, which are never loaded"
         raise DSAError(
             f"{file} is not a .npy file of embeddings ({reason}); save one with numpy.save."
         ) from error
