@@ -154,6 +154,14 @@ DATASETS: dict[str, DatasetFormat] = {
             ("held_out_share", "images", "image_column", "caption_column"),
             "dsa_env.datasets.table",
         ),
+        DatasetFormat(
+            "hugging_face",
+            "A local folder of the library datasets, with an image and a caption column.",
+            "what save_to_disk writes (dataset_info.json, state.json or dataset_dict.json), or "
+            ".parquet files named after their splits.",
+            ("held_out_share", "images", "image_column", "caption_column", "extracted"),
+            "dsa_env.datasets.hugging_face",
+        ),
     )
 }
 
