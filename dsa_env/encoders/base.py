@@ -190,10 +190,15 @@ class Encoder(ABC):
         self, pixels: NDArray[np.uint8], batch: int | None = None
     ) -> Iterator[tuple[int, Tensor]]:
         """Blocks of pictures [b, 3, S, S] on the device in the model's dtype, with their start."""
-        size = batch or self._block
+        size, device = batch or self._block, self.device
+        scale, shift = (
+            torch.from_numpy(part)[:, None, None].to(device) for part in self.preprocess.affine()
+        )
         for start in range(0, len(pixels), size):
-            block = torch.from_numpy(self.preprocess.normalize(pixels[start : start + size]))
-            yield start, block.to(self.device, self._model.dtype)
+            part = np.require(pixels[start : start + size], requirements="W")
+            block = torch.from_numpy(part).to(device)
+            values = block.permute(0, 3, 1, 2).contiguous().float().mul_(scale).sub_(shift)
+            yield start, values.to(self._model.dtype)
 
     @staticmethod
     def _unit(rows: Tensor) -> NDArray[np.float32]:

@@ -14,13 +14,12 @@ from torch.nn import functional as F
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
-    AutoTokenizer,
     Blip2ForConditionalGeneration,
     Blip2ForImageTextRetrieval,
 )
 
 from dsa_env.encoders.base import Encoder, patch_grid
-from dsa_env.encoders.loading import frozen, loading
+from dsa_env.encoders.loading import frozen, load_tokenizer, loading
 from dsa_env.encoders.vision import attend_pool
 from dsa_env.encoders.words import MEAN_NOTE, mean_embeddings
 from dsa_env.errors import DSAError
@@ -80,7 +79,7 @@ class Blip2Encoder(Encoder):
             config = AutoConfig.from_pretrained(name)
             self._trim(config)
             model = frozen(self._class, name, name, dtype, device, config=config)
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
+            self._tokenizer: Any = load_tokenizer(name, name)
             processor = AutoImageProcessor.from_pretrained(name)
         vision = config.vision_config
         width = int(np.prod(patch_grid(vision))) * int(vision.hidden_size)

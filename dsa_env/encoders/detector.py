@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, cast
 
 import numpy as np
@@ -91,6 +92,8 @@ class RegionDetector:
             images = self._processor.image_processor if self.zero_shot else self._processor
             self.preparer = DetectorPreparer.of(images)
         self.device = cast(torch.device, self._model.device)
+        table = self.preparer.table
+        self._table = None if table is None else torch.from_numpy(table).flatten().to(self.device)
         self.revision: str | None = getattr(self._model.config, "_commit_hash", None)
 
     @property
@@ -146,21 +149,22 @@ class RegionDetector:
     def _stack(self, prepared: Sequence[Prepared]) -> dict[str, Tensor]:
         """One block's input: padded to the largest picture, with a mask if any was."""
         height, width = np.max([one["pixels"].shape[1:] for one in prepared], axis=0)
-        table = self.preparer.table
-        pixels = np.zeros((len(prepared), 3, height, width), dtype=np.float32)
-        mask = np.zeros((len(prepared), height, width), dtype=np.int64)
+        pixels = np.zeros((len(prepared), 3, height, width), dtype=prepared[0]["pixels"].dtype)
+        mask = np.zeros((len(prepared), height, width), dtype=np.bool_)
         for n, one in enumerate(prepared):
             rows, columns = one["pixels"].shape[1:]
-            part = cast(NDArray[Any], one["pixels"])
-            if table is not None:
-                part = np.stack([values[level] for values, level in zip(table, part, strict=True)])
-            pixels[n, :, :rows, :columns] = part
-            mask[n, :rows, :columns] = one.get("mask", np.ones((1, 1), dtype=np.int64))
-        inputs = {
-            "pixel_values": torch.from_numpy(pixels).to(self.device, self._model.dtype),
-        }
-        if not mask.all():
-            inputs["pixel_mask"] = torch.from_numpy(mask).to(self.device)
+            pixels[n, :, :rows, :columns] = one["pixels"]
+            mask[n, :rows, :columns] = one.get("mask", True)
+        values = torch.from_numpy(pixels).to(self.device)
+        if self._table is not None:
+            index = values.int() + 256 * torch.arange(3, device=self.device)[:, None, None].int()
+            values = self._table.index_select(0, index.flatten()).view(values.shape)
+        if mask.all():
+            return {"pixel_values": values.to(self._model.dtype)}
+        seen = torch.from_numpy(mask).to(self.device)
+        inputs = {"pixel_values": (values * seen[:, None]).to(self._model.dtype)}
+        if "pixel_mask" in signature(self._model.forward).parameters:
+            inputs["pixel_mask"] = seen.long()
         return inputs
 
     def _words(self, count: int) -> dict[str, Tensor]:

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
 from dsa_env.encoders import model_folder
 from dsa_env.encoders.base import Encoder, patch_grid
-from dsa_env.encoders.loading import frozen, loading
+from dsa_env.encoders.loading import frozen, load_tokenizer, loading
 from dsa_env.encoders.vision import attend_pool, mean_pool
 from dsa_env.errors import DSAError
 
@@ -53,7 +53,7 @@ class DualEncoder(Encoder):
         with loading("encoder", name):
             self._check(AutoConfig.from_pretrained(source))
             model = frozen(AutoModel, source, name, dtype, device)
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(source)
+            self._tokenizer: Any = load_tokenizer(source, name)
             processor = AutoImageProcessor.from_pretrained(source)
         if not hasattr(model, "get_text_features"):
             raise DSAError(
@@ -91,8 +91,10 @@ class DualEncoder(Encoder):
         return self._in_batches(texts, batch, self._read)
 
     def _read(self, texts: list[str]) -> Tensor:
-        # SigLIP was trained on texts padded to its full length, and reads no attention mask
+        # SigLIP was trained on small letters padded to its full length, without an attention mask
         siglip = "siglip" in self._model.config.model_type
+        if siglip:
+            texts = [text.lower() for text in texts]
         tokens = self._tokenizer(
             texts,
             padding="max_length" if siglip else True,

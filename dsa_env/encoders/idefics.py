@@ -18,12 +18,11 @@ from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
-    AutoTokenizer,
     IdeficsForVisionText2Text,
 )
 
 from dsa_env.encoders.base import Encoder, patch_grid
-from dsa_env.encoders.loading import frozen, loading
+from dsa_env.encoders.loading import frozen, load_tokenizer, loading
 from dsa_env.encoders.vision import attend_pool
 from dsa_env.encoders.words import MEAN_NOTE, mean_embeddings
 
@@ -57,7 +56,7 @@ class IdeficsEncoder(Encoder):
             config = AutoConfig.from_pretrained(name)
             config.num_hidden_layers = config.cross_layer_interval  # up to the first of them
             model = frozen(IdeficsForVisionText2Text, name, name, dtype, device, config=config)
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
+            self._tokenizer: Any = load_tokenizer(name, name)
             processor = AutoImageProcessor.from_pretrained(name)
         vision = config.vision_config
         width = int(np.prod(patch_grid(vision))) * int(vision.embed_dim)

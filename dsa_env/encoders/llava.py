@@ -13,13 +13,12 @@ from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
-    AutoTokenizer,
     LlavaForConditionalGeneration,
 )
 
 from dsa_env.encoders.base import Encoder, patch_grid
 from dsa_env.encoders.dual import ClipEncoder
-from dsa_env.encoders.loading import frozen, loading
+from dsa_env.encoders.loading import frozen, load_tokenizer, loading
 from dsa_env.encoders.vision import mean_pool, tap
 from dsa_env.encoders.words import MEAN_NOTE, mean_embeddings
 from dsa_env.errors import DSAError
@@ -82,7 +81,7 @@ class LlavaEncoder(Encoder):
             self._fits(config)
             config.text_config.num_hidden_layers = 0  # only its input embeddings are read
             model = frozen(LlavaForConditionalGeneration, name, name, dtype, device, config=config)
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
+            self._tokenizer: Any = load_tokenizer(name, name)
             processor = AutoImageProcessor.from_pretrained(name)
         vision = config.vision_config
         width = int(np.prod(patch_grid(vision))) * int(config.text_config.hidden_size)

@@ -87,6 +87,28 @@ def frozen(model_class: Any, source: str, name: str, dtype: str, device: str, **
     return model.eval().requires_grad_(False).to(place)
 
 
+def load_tokenizer(source: str, name: str) -> Any:
+    """The tokenizer of a hub name or folder.
+
+    Args:
+        source: hub name or folder.
+        name: what the user called it.
+
+    Raises:
+        DSAError: if it knows no words: transformers makes an empty one where files are missing.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(source)
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        raise DSAError(
+            f"the encoder {name!r} has no tokenizer files; save its tokenizer beside the model"
+        )
+    if tokenizer.pad_token is None:  # padding is masked, whatever it is
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
 def torch_dtype(name: str) -> torch.dtype:
     """The torch dtype of "float32", "bf16" or "fp16".
 

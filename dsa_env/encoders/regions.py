@@ -129,10 +129,14 @@ class Preprocess:
         small = image.resize((self.size, self.size), Image.Resampling(self.resample), box=box)
         return np.asarray(small, dtype=np.uint8)
 
+    def affine(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The scale and shift [3] of each channel: what a model reads is value * scale - shift."""
+        scale = (1 / (255 * np.array(self.std))).astype(np.float32)
+        return scale, (np.array(self.mean) / np.array(self.std)).astype(np.float32)
+
     def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pictures [..., size, size, 3] uint8 -> [..., 3, size, size] float32, standardised."""
-        scale = (1 / (255 * np.array(self.std))).astype(np.float32)
-        shift = (np.array(self.mean) / np.array(self.std)).astype(np.float32)
+        scale, shift = self.affine()
         return np.ascontiguousarray(np.moveaxis(pixels * scale - shift, -1, -3))
 
 

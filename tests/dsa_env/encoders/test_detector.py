@@ -32,7 +32,8 @@ def _save_yolos(folder: Path) -> None:
         image_size=[64, 64], num_detection_tokens=7, num_labels=2,
     )  # fmt: skip
     YolosForObjectDetection(config).save_pretrained(folder)
-    YolosImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder)
+    edges = {"shortest_edge": 48, "longest_edge": 80}
+    YolosImageProcessorPil(size=edges).save_pretrained(folder)
 
 
 def _save_owlv2(folder: Path) -> None:

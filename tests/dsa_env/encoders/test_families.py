@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,6 +178,46 @@ def test_a_model_of_another_kind_is_refused_with_what_there_is(tmp_path: Path) -
     with pytest.raises(DSAError) as error:
         load_encoder(str(tmp_path))
     _assert_one_line(error, "'bert'", *FAMILIES)
+
+
+@pytest.mark.parametrize("family", ["clip", "llava", "blip2", "idefics"])
+def test_folders_saved_by_a_processor_are_read(
+    family: str, folder_of: Folders, loaded: Loaded, tmp_path: Path
+) -> None:
+    from transformers import (
+        AutoImageProcessor,
+        AutoTokenizer,
+        Blip2Processor,
+        CLIPProcessor,
+        IdeficsProcessor,
+        LlavaProcessor,
+    )
+
+    processor: Any = {
+        "clip": CLIPProcessor, "llava": LlavaProcessor, "blip2": Blip2Processor,
+        "idefics": IdeficsProcessor,
+    }[family]  # fmt: skip
+    source = Path(folder_of(family))
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    parts = (AutoImageProcessor.from_pretrained(source), AutoTokenizer.from_pretrained(source))
+    processor(*parts).save_pretrained(tmp_path)
+    encoder = load_encoder(str(tmp_path))
+    assert encoder.preparer == loaded(family).preparer
+    np.testing.assert_array_equal(encoder.text(TEXTS), loaded(family).text(TEXTS))
+
+
+@pytest.mark.parametrize("family", ["clip", "blip2"])
+@pytest.mark.parametrize("missing", ["tokenizer", "preprocessor"])
+def test_a_model_without_tokenizer_or_image_processor_is_refused(
+    family: str, missing: str, folder_of: Folders, tmp_path: Path
+) -> None:
+    for file in Path(folder_of(family)).iterdir():
+        if not file.name.startswith(missing):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(DSAError) as error:
+        load_encoder(str(tmp_path))
+    _assert_one_line(error, "tokenizer" if missing == "tokenizer" else "image processor")
 
 
 def test_a_checkpoint_without_all_weights_is_refused(folder_of: Folders, tmp_path: Path) -> None:
