@@ -99,8 +99,10 @@ class DatasetFormat:
         return reader
 
     def __str__(self) -> str:
-        """What it is and which files it is read from."""
-        return f"{self.description} Files: {self.files}"
+        """What it is, which files it is read from, and its options on the command line."""
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in self.options)
+        told = f" Options: {flags}." if flags else ""
+        return f"{self.description} Files: {self.files}{told}"
 
 
 DATASETS: dict[str, DatasetFormat] = {
@@ -188,8 +190,11 @@ def read_dataset(name: str, root: Path | str, options: ReadOptions | None = None
         if option.name in COMMON_OPTIONS + chosen.options:
             continue
         if getattr(options, option.name) != option.default and option.name != "captions":
-            taken = ", ".join(COMMON_OPTIONS + chosen.options)
-            raise DSAError(f"The dataset {name} takes no option {option.name!r}; it takes {taken}.")
+            own, *taken = (
+                f"--{word.replace('_', '-')}"
+                for word in (option.name, *COMMON_OPTIONS, *chosen.options)
+            )
+            raise DSAError(f"The dataset {name} takes no {own}; it takes {', '.join(taken)}.")
     if not root.exists():
         raise DSAError(f"--root {root} does not exist; it must hold {chosen.files}")
     return chosen.read(root, options)
