@@ -84,9 +84,9 @@ def list_facts(names: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _own_words(meant: Any) -> str:
-    if not isinstance(meant, type) and type(meant).__str__ is not object.__str__:
+    if "__str__" in vars(type(meant)):
         return str(meant)
-    lines = (getattr(meant, "__doc__", None) or "").strip().splitlines()
+    lines = ((meant.__doc__ if callable(meant) else None) or "").strip().splitlines()
     return lines[0] if lines else ""
 
 

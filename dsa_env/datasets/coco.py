@@ -188,8 +188,12 @@ def _read_parts(root: Path, variant: str, split_file: Path | None, options: Read
         )
         splits[split] = [picture for picture in pictures if picture is not None]
     provenance: dict[str, object] = {"variant": variant, "split": origin, **about}
-    if left_out:
-        provenance["left out"] = {"in Karpathy's validation or test split": len(left_out)}
+    provenance["left out"] = (
+        {"in Karpathy's validation or test split": len(left_out)}
+        if split_file
+        else f"none: {KARPATHY_FILE} was not given, so {parts['train']} may hold images of "
+        "Karpathy's test split; do not test there what trains on them"
+    )
     return assemble("coco", root, splits, provenance, problems)
 
 

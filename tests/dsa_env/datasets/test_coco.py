@@ -152,6 +152,7 @@ def test_2017_tests_on_the_validation_images_and_holds_out_training_images(coco2
     other = read_dataset("coco", coco2017, ReadOptions(seed=5, held_out_share=0.25))
     assert len(other.splits["validation"]) == 5
     assert "drawn with seed 0" in str(dataset.provenance["split"])
+    assert "dataset_coco.json was not given" in str(dataset.provenance["left out"])
 
 
 def test_the_validation_images_alone_are_parted_into_three(coco2017: Path) -> None:
