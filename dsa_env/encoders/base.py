@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from dsa_env.encoders.protocol import Prepared
 from dsa_env.encoders.regions import PicturePreparer, Preprocess
-from dsa_env.encoders.vision import members, parse_coarse, parse_fine, resolve_layer, tap
-from dsa_env.errors import DSAError
+from dsa_env.encoders.vision import members, parse_coarse, resolve_layer, tap
+from dsa_env.errors import DSAError, unknown
 
 _BLOCK = 256  # most pictures in one forward pass
 _NUMBERS = 2**26  # most numbers in one block's widest tokens
@@ -31,14 +31,15 @@ class Encoder(ABC):
     Attributes:
         name: the name or folder it was loaded from.
         coarse: "pooled" or "layer:K".
-        fine: "crops" or "patches".
+        fine: one of `fines`.
+        fines: the fine features that the family has.
         preprocess: what its vision tower expects of pictures.
         revision: commit of a model from the hub.
         needs_boxes: whether fine features want boxes of a detector.
         dim: length D of every feature.
     """
 
-    needs_boxes = True
+    fines: tuple[str, ...] = ("crops", "patches")
     dim: int
     _model: Any
 
@@ -48,8 +49,10 @@ class Encoder(ABC):
         Raises:
             DSAError: for a coarse or fine feature that does not exist.
         """
-        self.name, self.coarse = name, coarse
-        self.fine = cast(Literal["crops", "patches"], parse_fine(fine))
+        if fine not in self.fines:
+            raise unknown("fine feature", fine, self.fines)
+        self.name, self.coarse, self.fine = name, coarse, fine
+        self.needs_boxes = fine != "queries"
         self._early_layer = parse_coarse(coarse)
 
     def _adopt(self, model: Any, processor: Any, side: int | None, width: int) -> None:
@@ -89,7 +92,7 @@ class Encoder(ABC):
     @property
     def preparer(self) -> PicturePreparer:
         """Turns pictures into arrays without the weights; picklable."""
-        return PicturePreparer(self.preprocess, self.fine)
+        return PicturePreparer(self.preprocess, "patches" if self.fine == "patches" else "crops")
 
     @property
     @abstractmethod
@@ -115,6 +118,10 @@ class Encoder(ABC):
     @abstractmethod
     def _inside(self, tokens: Any, inside: NDArray[np.bool_], owner: NDArray[np.int64]) -> Tensor:
         """The patches inside N boxes, `inside` [N, P] of pictures `owner` [N], as [N, D]."""
+
+    def _queries(self, tokens: Any) -> Tensor:
+        """What each learned query found in the whole picture, [B, Q, D]."""
+        raise NotImplementedError  # families without queries do not list them in `fines`
 
     @abstractmethod
     def _blocks(self) -> Any:
@@ -151,13 +158,15 @@ class Encoder(ABC):
                 coarse, regions = self._wholes(whole, None)[0], self.pictures(crops)
         else:
             coarse, regions = self._wholes(whole, boxes)
+        if self.fine == "queries":
+            return coarse, list(regions.reshape(len(whole), -1, self.dim))
         ends = np.cumsum([len(some) for some in boxes])
         return coarse, np.split(regions, ends[:-1])
 
     def _wholes(
         self, pixels: NDArray[np.uint8], boxes: Sequence[NDArray[np.float32]] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Coarse rows [B, D], and rows [N, D] of the patches inside `boxes`."""
+        """Coarse rows [B, D], and rows [N, D] of the queries or the patches inside `boxes`."""
         coarse, regions = [], [np.empty((0, self.dim), dtype=np.float32)]
         for start, values in self._values(pixels):
             part = None if boxes is None else boxes[start : start + len(values)]
@@ -174,7 +183,7 @@ class Encoder(ABC):
         early: int | None = None,
         boxes: Sequence[NDArray[np.float32]] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """One forward pass: the coarse rows, and those of the patches inside `boxes`."""
+        """One forward pass: the coarse rows, and those of queries or patches inside `boxes`."""
         if early is None:
             tokens = self._tokens(values)
             coarse = self._whole(tokens)
@@ -182,6 +191,8 @@ class Encoder(ABC):
             with tap(self._blocks(), [early]) as seen:
                 tokens = self._tokens(values)
             coarse = self._early(seen[early], tokens)
+        if boxes is not None and self.fine == "queries":
+            return coarse, self._queries(tokens).flatten(0, 1)
         if boxes is None or not sum(map(len, boxes)):
             return coarse, None
         return coarse, self._inside(tokens, *members(boxes, *self._grid()))

@@ -51,6 +51,7 @@ def blip2_encoder(name: str, device: str = "cpu", **settings: Any) -> Blip2Encod
 class Blip2Encoder(Encoder):
     """What both kinds share: the picture through vision transformer and Q-Former."""
 
+    fines = ("crops", "patches", "queries")
     _class: Any
 
     def __init__(
@@ -68,7 +69,7 @@ class Blip2Encoder(Encoder):
             name: which model.
             device: torch device.
             coarse: "pooled" or "layer:K".
-            fine: "crops" or "patches".
+            fine: "crops", "patches" or "queries" (no detector: each query is a region).
             dtype: "float32", "bf16" or "fp16", of the model; features are float32.
 
         Raises:
@@ -90,8 +91,8 @@ class Blip2Encoder(Encoder):
         """Takes out of the configuration what no feature needs, so that it is not loaded."""
 
     @abstractmethod
-    def _pool(self, queries: Tensor) -> Tensor:
-        """The Q-Former's outputs [n, Q, H] as one vector in the texts' space, [n, D]."""
+    def _project(self, queries: Tensor) -> Tensor:
+        """The Q-Former's outputs [n, Q, H] in the texts' space, [n, Q, D] float32."""
 
     @property
     @abstractmethod
@@ -115,6 +116,11 @@ class Blip2Encoder(Encoder):
                 f"{self._way}: the vision transformer runs once a picture, which is squeezed to "
                 "the square; the Q-Former is used to whole pictures"
             )
+        if self.fine == "queries":
+            fine = (
+                "each of the Q-Former's queries about the whole picture for itself, projected like "
+                "the coarse view: what the model itself tells apart, without a detector"
+            )
         return {"text": self._text_note, "coarse": coarse, "fine": fine}
 
     @property
@@ -131,16 +137,20 @@ class Blip2Encoder(Encoder):
         tokens: Tensor = self._model.vision_model(pixel_values=values).last_hidden_state
         return tokens
 
-    def _asked(self, context: Tensor) -> Tensor:
-        """What the queries find in tokens [n, T, H], as one vector [n, D]."""
+    def _queries(self, tokens: Tensor) -> Tensor:
+        """What each query finds in tokens [n, T, H], as [n, Q, D] float32."""
         output = self._model.qformer(
-            query_embeds=self._model.query_tokens.expand(len(context), -1, -1),
-            encoder_hidden_states=context,
+            query_embeds=self._model.query_tokens.expand(len(tokens), -1, -1),
+            encoder_hidden_states=tokens,
             encoder_attention_mask=torch.ones(
-                context.shape[:2], dtype=torch.long, device=context.device
+                tokens.shape[:2], dtype=torch.long, device=tokens.device
             ),
         )
-        return self._pool(output.last_hidden_state)
+        return self._project(output.last_hidden_state)
+
+    def _asked(self, context: Tensor) -> Tensor:
+        """What the queries find on average, [n, D]."""
+        return self._queries(context).mean(1)
 
     def _whole(self, tokens: Tensor) -> Tensor:
         return self._asked(tokens)
@@ -196,10 +206,10 @@ class Blip2GenerationEncoder(Blip2Encoder):
             texts, batch, lambda some: mean_embeddings(some, self._tokenizer, embed, self.device)
         )
 
-    def _pool(self, queries: Tensor) -> Tensor:
+    def _project(self, queries: Tensor) -> Tensor:
         projection = self._model.language_projection
         projected: Tensor = projection(queries.to(projection.weight.dtype))
-        return projected.float().mean(1)
+        return projected.float()
 
 
 class Blip2RetrievalEncoder(Blip2Encoder):
@@ -211,7 +221,7 @@ class Blip2RetrievalEncoder(Blip2Encoder):
     def _way(self) -> str:
         return (
             f"{self._model.config.num_query_tokens} unit rows of the ITC projection, averaged: "
-            "ITC itself takes the query nearest to a text, which one vector cannot hold"
+            "ITC itself takes the query nearest to a text, as attended --fine queries do"
         )
 
     @property
@@ -240,7 +250,7 @@ class Blip2RetrievalEncoder(Blip2Encoder):
         read: Tensor = projection(output.last_hidden_state[:, 0].to(projection.weight.dtype))
         return read
 
-    def _pool(self, queries: Tensor) -> Tensor:
+    def _project(self, queries: Tensor) -> Tensor:
         projection = self._model.vision_projection
         projected = projection(queries.to(projection.weight.dtype)).float()
-        return F.normalize(projected, dim=-1).mean(1)
+        return F.normalize(projected, dim=-1)

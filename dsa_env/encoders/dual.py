@@ -61,11 +61,10 @@ class DualEncoder(Encoder):
                 "SigLIP model"
             )
         side, width = None, 0
-        vision = getattr(model.config, "vision_config", None)
-        if vision is not None and hasattr(vision, "image_size"):
+        if model.config.model_type in ("clip", "siglip"):
+            vision = model.config.vision_config
             side = int(vision.image_size)
-        if vision is not None and hasattr(vision, "hidden_size"):
-            width = int(np.prod(patch_grid(vision))) * int(vision.hidden_size) if side else 0
+            width = int(np.prod(patch_grid(vision))) * int(vision.hidden_size)
         self._adopt(model, processor, side, width)
         self.dim = len(self.text(["a"])[0])
 

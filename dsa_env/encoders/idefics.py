@@ -25,10 +25,13 @@ from dsa_env.encoders.base import Encoder, patch_grid
 from dsa_env.encoders.loading import frozen, load_tokenizer, loading
 from dsa_env.encoders.vision import attend_pool
 from dsa_env.encoders.words import MEAN_NOTE, mean_embeddings
+from dsa_env.errors import DSAError
 
 
 class IdeficsEncoder(Encoder):
     """Perceiver latents of pictures and regions, in the space of the input embeddings."""
+
+    fines = ("crops", "patches", "queries")
 
     def __init__(
         self,
@@ -45,7 +48,7 @@ class IdeficsEncoder(Encoder):
             name: hub name or local folder.
             device: torch device.
             coarse: "pooled" or "layer:K".
-            fine: "crops" or "patches".
+            fine: "crops", "patches" or "queries" (no detector: each latent is a region).
             dtype: "float32", "bf16" or "fp16", of the model; features are float32.
 
         Raises:
@@ -54,6 +57,8 @@ class IdeficsEncoder(Encoder):
         super().__init__(name, coarse, fine)
         with loading("encoder", name):
             config = AutoConfig.from_pretrained(name)
+            if fine == "queries" and not config.use_resampler:
+                raise DSAError(f"{name!r} has no perceiver, so no --fine queries; take patches")
             config.num_hidden_layers = config.cross_layer_interval  # up to the first of them
             model = frozen(IdeficsForVisionText2Text, name, name, dtype, device, config=config)
             self._tokenizer: Any = load_tokenizer(name, name)
@@ -66,8 +71,7 @@ class IdeficsEncoder(Encoder):
     @property
     def notes(self) -> Mapping[str, str]:
         """What "text", "coarse" and "fine" features are and why."""
-        resampled = self._model.config.use_resampler
-        latents = "perceiver latents" if resampled else "patch tokens (it has no perceiver)"
+        latents = "perceiver latents" if self._resamples else "patch tokens (it has no perceiver)"
         way = (
             f"the mean of the {latents} through values and output of the first gated "
             "cross-attention: what a word that attends evenly would be given"
@@ -84,6 +88,12 @@ class IdeficsEncoder(Encoder):
                 f"those of the last layer's patch tokens inside each box, {way}; the vision "
                 "transformer runs once a picture, which is squeezed to the square, and the "
                 "perceiver is used to whole ones"
+            )
+        if self.fine == "queries":
+            fine = (
+                "each perceiver latent of the whole picture for itself, through values and output "
+                "of the first gated cross-attention: what the model itself tells apart, without a "
+                "detector"
             )
         return {"text": MEAN_NOTE, "coarse": coarse, "fine": fine}
 
@@ -104,17 +114,31 @@ class IdeficsEncoder(Encoder):
         tokens: Tensor = self._model.model.vision_model(pixel_values=values).last_hidden_state
         return tokens
 
-    def _given(self, context: Tensor) -> Tensor:
-        """What patch tokens [n, T, H] would add to a word's embedding, [n, D]."""
+    def _latents(self, tokens: Tensor) -> Tensor:
+        """Patch tokens [n, T, H] as the perceiver resamples them, [n, L, H]."""
         core = self._model.model
-        latents = core.perceiver_resampler(context) if core.config.use_resampler else context
-        layer = core.gated_cross_attn_layers[0]
+        resampled: Tensor = core.perceiver_resampler(tokens) if self._resamples else tokens
+        return resampled
+
+    @property
+    def _resamples(self) -> bool:
+        return bool(self._model.config.use_resampler)
+
+    def _added(self, latents: Tensor) -> Tensor:
+        """What latents [..., H] add to a word that attends to them alone, [..., D] float32."""
+        layer = self._model.model.gated_cross_attn_layers[0]
         attention = layer.cross_attn
-        # values and output are linear: of the mean is the mean of
-        mean = latents.float().mean(1).to(attention.v_proj.weight.dtype)
-        added: Tensor = attention.o_proj(attention.v_proj(mean)).float()
+        added: Tensor = attention.o_proj(attention.v_proj(latents)).float()
         gate = layer.act_cross_attn(layer.alpha_cross_attn.float()).reshape(-1)
         return added * gate if gate.any() else added  # a gate that was never trained is shut
+
+    def _given(self, context: Tensor) -> Tensor:
+        """What patch tokens [n, T, H] add to a word that attends evenly, [n, D] float32."""
+        latents = self._latents(context)  # values and output are linear: the mean may come first
+        return self._added(latents.float().mean(1).to(latents.dtype))
+
+    def _queries(self, tokens: Tensor) -> Tensor:
+        return self._added(self._latents(tokens))
 
     def _whole(self, tokens: Tensor) -> Tensor:
         return self._given(tokens)

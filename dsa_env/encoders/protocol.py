@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dsa_env.errors import DSAError
+
 Prepared = dict[str, NDArray[np.generic]]
 """One picture as arrays, ready for a model and cheap to send between processes."""
 
@@ -94,8 +96,17 @@ class Views:
         boxes: Sequence[NDArray[np.float32]],
         most: int,
     ) -> Views:
-        """Pads each picture's regions [r_i, D] and boxes [r_i, 4] to `most` rows."""
+        """Pads each picture's regions [r_i, D] and boxes [r_i, 4] to `most` rows.
+
+        Raises:
+            DSAError: if a picture has more.
+        """
         counts = np.array([len(rows) for rows in regions], dtype=np.int16)
+        if counts.max(initial=0) > most:
+            raise DSAError(
+                f"a picture has {counts.max()} regions but room for {most}; give --regions "
+                f"{counts.max()}"
+            )
         padded = np.zeros((len(coarse), most, coarse.shape[1]), dtype=np.float32)
         corners = np.zeros((len(coarse), most, 4), dtype=np.float32)
         filled = np.arange(most) < counts[:, None]

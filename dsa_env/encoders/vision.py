@@ -12,20 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dsa_env.errors import DSAError, unknown
-
-FINE = ("crops", "patches")
-
-
-def parse_fine(fine: str) -> str:
-    """Checks the name of a fine feature.
-
-    Raises:
-        DSAError: naming the nearest one.
-    """
-    if fine not in FINE:
-        raise unknown("fine feature", fine, FINE)
-    return fine
+from dsa_env.errors import DSAError
 
 
 def parse_coarse(coarse: str) -> int | None:

@@ -13,8 +13,8 @@ from dsa_env.errors import DSAError
 
 MEAN_NOTE = (
     "the mean of the language model's input embeddings of the text's tokens, special tokens left "
-    "out: the space that projected picture tokens are read in, though nothing trained the two "
-    "means to meet"
+    "out: the space that projected picture tokens are read in; nothing trained the two means to "
+    "meet, so cosines between texts and pictures mean little before an alignment is learned"
 )
 
 

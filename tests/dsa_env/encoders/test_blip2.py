@@ -94,6 +94,25 @@ def test_an_early_layer_goes_through_the_last_norm(
     np.testing.assert_allclose(coarse, _unit(given), atol=1e-5)
 
 
+@pytest.mark.parametrize("family", ["blip2", "blip2-retrieval"])
+def test_each_query_can_be_a_region_without_a_detector(
+    family: str, loaded: Loaded, pictures: list[Image.Image]
+) -> None:
+    encoder = loaded(family, fine="queries")
+    assert not encoder.needs_boxes
+    assert "each of the Q-Former's queries" in encoder.notes["fine"]
+    prepared = [encoder.prepare(image, np.zeros((0, 4))) for image in pictures]
+    coarse, regions = encoder.look(prepared)
+    expected, _ = loaded(family).look(prepared)
+    np.testing.assert_allclose(coarse, expected, atol=1e-6)
+    assert [rows.shape for rows in regions] == [(5, encoder.dim)] * len(pictures)
+    if family == "blip2-retrieval":  # unit rows: their mean is the coarse view
+        means = np.array([rows.mean(0) / np.linalg.norm(rows.mean(0)) for rows in regions])
+        np.testing.assert_allclose(means, coarse, atol=1e-5)
+    ((alone,),) = (encoder.look(prepared[3:4])[1],)
+    np.testing.assert_allclose(regions[3], alone, atol=1e-5)
+
+
 def test_the_language_models_layers_are_not_loaded(loaded: Loaded) -> None:
     assert len(loaded("blip2")._model.language_model.model.decoder.layers) == 0
     assert len(loaded("blip2-t5")._model.language_model.encoder.block) == 0

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, IdeficsForVisionText2Text
 
 from dsa_env.encoders.base import Encoder
 from dsa_env.encoders.families import load_encoder
+from dsa_env.errors import DSAError
 from tests.dsa_env.encoders.conftest import Loaded
 from tests.dsa_env.encoders.small_models import save_idefics
 
@@ -86,6 +87,20 @@ def test_texts_are_the_mean_of_the_input_embeddings(loaded: Loaded) -> None:
 def test_only_the_first_cross_attention_is_loaded(loaded: Loaded) -> None:
     model = loaded("idefics")._model.model
     assert (len(model.layers), len(model.gated_cross_attn_layers)) == (2, 1)
+
+
+def test_each_latent_can_be_a_region_without_a_detector(
+    loaded: Loaded, tmp_path: Path, pictures: list[Image.Image]
+) -> None:
+    encoder = loaded("idefics", coarse="layer:1", fine="queries")
+    prepared = [encoder.prepare(image, np.zeros((0, 4))) for image in pictures]
+    coarse, regions = encoder.look(prepared)
+    assert not encoder.needs_boxes
+    assert coarse.shape == (len(pictures), 48)
+    assert [rows.shape for rows in regions] == [(6, 48)] * len(pictures)
+    save_idefics(tmp_path, use_resampler=False)
+    with pytest.raises(DSAError, match="has no perceiver"):
+        load_encoder(str(tmp_path), fine="queries")
 
 
 @pytest.mark.parametrize("fine", ["crops", "patches"])

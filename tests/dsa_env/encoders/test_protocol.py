@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from dsa_env.encoders.protocol import Views
+from dsa_env.errors import DSAError
 
 
 def test_views_are_padded_with_zeros() -> None:
@@ -33,9 +35,15 @@ def test_pictures_without_regions_have_views() -> None:
     assert not views.regions.any()
 
 
+def test_more_regions_than_room_are_refused() -> None:
+    rows = [np.ones((5, 4), dtype=np.float32)]
+    with pytest.raises(DSAError, match="has 5 regions but room for 3; give --regions 5"):
+        Views.pack(np.ones((1, 4), dtype=np.float32), rows, rows, 3)
+
+
 def test_decode_workers_need_no_torch() -> None:
     program = (
-        "import sys; from dsa_env.encoders import preparing, protocol, regions; "
+        "import sys; from dsa_env.encoders import families, preparing, protocol, regions; "
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
