@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dsa_env.errors import DSAError
+from dsa_env.progress import bar
+
+LARGE = 32
+"""From how many million bytes on the reading of a file shows its progress."""
 
 
 def stream(path: Path, prefix: str, expected: str, *, empty: bool = False) -> Iterator[Any]:
@@ -30,7 +35,7 @@ def stream(path: Path, prefix: str, expected: str, *, empty: bool = False) -> It
 
     found = False
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             for item in ijson.items(file, prefix, use_float=True):
                 found = True
                 yield item
@@ -46,6 +51,32 @@ def stream(path: Path, prefix: str, expected: str, *, empty: bool = False) -> It
         ) from error
     if not found and not empty:
         raise DSAError(f"{path} has no records at {prefix!r}; it should be {expected}.")
+
+
+class _Told:
+    """A file that tells a bar how many million bytes were read; for ijson, which calls `read`."""
+
+    def __init__(self, file: BinaryIO, advance: Callable[[float], None]) -> None:
+        self._file = file
+        self._advance = advance
+
+    def read(self, size: int = -1) -> bytes:
+        """What `BinaryIO.read` returns."""
+        found = self._file.read(size)
+        self._advance(len(found) / 1e6)
+        return found
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO | _Told]:
+    """A file to read, with a progress bar where it is large."""
+    with path.open("rb") as file:
+        size = path.stat().st_size / 1e6
+        if size < LARGE:
+            yield file
+            return
+        with bar(f"reading {path.name} (MB)", size) as progress:
+            yield _Told(file, progress.advance)
 
 
 def get(record: Any, name: str, kind: type | tuple[type, ...], path: Path, number: int) -> Any:
