@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from dsa_env.encoders.protocol import Views
+from dsa_env.extraction.decode import Bad
 from dsa_env.extraction.models import Looked, load_models
 from dsa_env.extraction.settings import BuildSettings
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_worker_niceness": "0",  # Ray's own 15 starves beside any other work
+}
+"""The environment of a cluster that is started here."""
 
 
 def extract_with_ray(
@@ -50,7 +63,7 @@ def extract_with_ray(
         )
         for number, row in enumerate(looked.iter_rows()):
             assert row["part"] == number
-            yield row["looked"]
+            yield _from_bytes(row["looked"])
 
 
 class Looker:
@@ -69,14 +82,30 @@ class Looker:
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
         """Looks at each part of a batch of parts."""
         looked = [self._models.look([Path(file) for file in files]) for files in rows["files"]]
-        return {"part": list(rows["part"]), "looked": looked}
+        return {"part": list(rows["part"]), "looked": [_to_bytes(one) for one in looked]}
+
+
+def _to_bytes(looked: Looked) -> bytes:
+    """A part's result as one npz document, which travels between nodes as it is."""
+    stream = io.BytesIO()
+    bad = json.dumps([asdict(one) for one in looked.bad])
+    np.savez(stream, **vars(looked.views), seconds=looked.seconds, bad=bad)
+    return stream.getvalue()
+
+
+def _from_bytes(document: bytes) -> Looked:
+    with np.load(io.BytesIO(document), allow_pickle=False) as arrays:
+        views = Views(**{field.name: arrays[field.name] for field in fields(Views)})
+        bad = tuple(Bad(**one) for one in json.loads(str(arrays["bad"])))
+        detector, encoder = arrays["seconds"].tolist()
+    return Looked(views, bad, (detector, encoder))
 
 
 @contextmanager
 def _cluster(workers: int | None) -> Iterator[None]:
     """Joins or starts a cluster, in silence; leaves it, or ends it, with the work."""
-    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_BACKEND_LOG_LEVEL", "fatal")):
-        os.environ.setdefault(name, value)  # nothing is sent anywhere, nothing is chatted about
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     import ray
 
     logger = logging.getLogger("ray.data")
