@@ -63,12 +63,12 @@ def read_questions(root: Path, split: str) -> Iterator[Question]:
 
     Args:
         root: the dataset's folder.
-        split: "train", "val" or "test".
+        split: "train", "val" (or "validation") or "test".
 
     Raises:
         DSAError: if the file is missing or malformed, naming the question that is wrong.
     """
-    path = questions_file(Path(root), split)
+    path = questions_file(Path(root), "val" if split == "validation" else split)
     for number, record in enumerate(stream(path, "questions.item", _EXPECTED)):
         family, answer = record.get("question_family_index"), record.get("answer")
         yield Question(

@@ -48,6 +48,7 @@ def test_programs_read_the_same_in_both_spellings(
         30,
     )
     assert (second.answer, second.program, second.family) == (None, (), None)
+    assert next(read_questions(tmp_path, "validation")) == first
 
 
 def test_generated_answers_become_words(tmp_path: Path, write_json: Any) -> None:
