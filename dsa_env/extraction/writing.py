@@ -25,8 +25,7 @@ TEXTS = 4096  # texts that are written together
 def write_texts(writer: BankWriter, texts: Sequence[str], encoder: FrozenEncoder) -> float | None:
     """Writes the text features; returns milliseconds a text, None where all were there."""
     first, seconds = writer.done("text_features"), 0.0
-    with bar("encoding captions", len(texts)) as progress:
-        progress.advance(first)
+    with bar("encoding captions", len(texts), first) as progress:
         for start in range(first, len(texts), TEXTS):
             started = time.perf_counter()
             rows = encoder.text(texts[start : start + TEXTS])
@@ -57,8 +56,7 @@ def write_views(
     files = [picture.file for picture in pictures]
     parts = [files[n : n + settings.batch] for n in range(first, len(files), settings.batch)]
     seconds = np.zeros(2)
-    with bar("encoding pictures", len(files)) as progress:
-        progress.advance(first)
+    with bar("encoding pictures", len(files), first) as progress:
         shard: list[Looked] = []
         looks = extract(parts, settings, models, engine=engine, workers=workers)
         for part, looked in zip(parts, looks, strict=True):
