@@ -50,7 +50,7 @@ class Encoder(ABC):
             DSAError: for a coarse or fine feature that does not exist.
         """
         if fine not in self.fines:
-            raise unknown("fine feature", fine, self.fines)
+            raise unknown("region feature", fine, self.fines)
         self.name, self.coarse, self.fine = name, coarse, fine
         self.needs_boxes = fine != "queries"
         self._early_layer = parse_coarse(coarse)

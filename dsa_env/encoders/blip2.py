@@ -221,7 +221,7 @@ class Blip2RetrievalEncoder(Blip2Encoder):
     def _way(self) -> str:
         return (
             f"{self._model.config.num_query_tokens} unit rows of the ITC projection, averaged: "
-            "ITC itself takes the query nearest to a text, as attended --fine queries do"
+            "ITC itself takes the query nearest to a text, as attended --regions-by queries do"
         )
 
     @property

@@ -73,7 +73,7 @@ class DualEncoder(Encoder):
         if self.coarse != "pooled" or self.fine != "crops":
             raise DSAError(
                 f"{self.name!r} is a {config.model_type!r} model, which supports --coarse pooled "
-                "and --fine crops; layer:K and patches need a CLIP or SigLIP model"
+                "and --regions-by crops; layer:K and patches need a CLIP or SigLIP model"
             )
 
     @property

@@ -167,7 +167,7 @@ def test_other_dual_encoders_have_pooled_features_and_crops(tmp_path: Path) -> N
     assert (encoder.model_class, encoder.dim) == ("AltCLIPModel", 24)
     coarse, regions = encoder.look([encoder.prepare(_pictures(1)[0], BOXES[0])])
     assert (coarse.shape, regions[0].shape) == ((1, 24), (2, 24))
-    with pytest.raises(DSAError, match="supports --coarse pooled and --fine crops"):
+    with pytest.raises(DSAError, match="supports --coarse pooled and --regions-by crops"):
         load_encoder(str(tmp_path), fine="patches")
 
 

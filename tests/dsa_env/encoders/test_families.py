@@ -146,7 +146,7 @@ def test_names_of_features_types_and_devices_are_checked(folder_of: Folders) -> 
         load_encoder(clip, coarse="layer")
     with pytest.raises(DSAError, match="Did you mean 'patches'"):
         load_encoder(clip, fine="patch")
-    with pytest.raises(DSAError, match="Unknown fine feature 'queries'"):
+    with pytest.raises(DSAError, match="Unknown region feature 'queries'"):
         load_encoder(clip, fine="queries")
     with pytest.raises(DSAError, match=r"Unknown dtype 'int8'.*bf16"):
         load_encoder(clip, dtype="int8")

@@ -40,12 +40,12 @@ def test_bf16_of_the_embedded_model_keeps_its_rankings(pictures: list[Image.Imag
     agreement = rankings_survive(low, exact, TEXTS, pictures)
     assert agreement.survives
     assert 0 < agreement.largest_difference < 0.02
-    assert "3 texts keep their best of 8 pictures" in str(agreement)
+    assert "3 texts keep 100.0% of their 2 best of 8 pictures" in str(agreement)
 
 
 def test_an_encoder_agrees_with_itself(loaded: Loaded, pictures: list[Image.Image]) -> None:
     agreement = rankings_survive(loaded("siglip"), loaded("siglip"), TEXTS, pictures)
-    assert (agreement.same_best, agreement.largest_difference) == (1, 0)
+    assert (agreement.same_top, agreement.same_best, agreement.largest_difference) == (1, 1, 0)
     assert agreement.rank_correlation == pytest.approx(1)
 
 
@@ -57,7 +57,21 @@ def test_other_orders_do_not_survive() -> None:
     assert not agreement.survives
     half = _agreement([high[0], turned[1]], high)
     assert (half.same_best, half.rank_correlation) == (0.5, pytest.approx(0))
-    assert half.noise == pytest.approx(0.25)
+    assert half.margin == pytest.approx(0.25)
+
+
+def test_near_ties_at_the_top_are_not_held_against_a_precision() -> None:
+    rng = np.random.default_rng(0)
+    high = rng.uniform(0, 0.5, (20, 30))
+    high[:, :2] = [0.9, 0.9 - 1e-4]
+    low = high + rng.uniform(-2e-4, 2e-4, high.shape)
+    agreement = _agreement(low.tolist(), high.tolist())
+    assert agreement.top == 10
+    assert agreement.same_best < 0.9 < agreement.same_top
+    assert agreement.margin < agreement.largest_difference
+    assert agreement.survives
+    rough = _agreement((high + rng.normal(0, 0.2, high.shape)).tolist(), high.tolist())
+    assert not rough.survives
 
 
 def test_of_a_tie_at_the_top_either_counts_and_a_constant_correlates_with_nothing() -> None:
