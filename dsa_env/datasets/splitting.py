@@ -75,22 +75,19 @@ def complete(
     if "test" not in splits and "validation" in splits:
         splits["test"] = splits.pop("validation")
         told.append("the files' validation pictures are the test split")
-    for name in ("test", "validation"):
-        if name in splits:
-            continue
-        train = splits["train"]
-        names = {key(item) for item in train if eligible(item)}
-        if not names:
-            break
-        count = max(1, round(share * len(names)))
-        if count >= len(names):
-            raise DSAError(
-                f"Of {len(train):,} training pictures {len(names):,} have a file, too few to hold "
-                f"out a {name} split: add pictures, or give the splits."
-            )
-        chosen = draw(names, count, seed + (name == "test"))
-        splits[name] = [item for item in train if key(item) in chosen]
-        splits["train"] = [item for item in train if key(item) not in chosen]
+    names = {key(item) for item in splits["train"] if eligible(item)}
+    count = max(1, round(share * len(names)))
+    missing = [name for name in ("test", "validation") if name not in splits]
+    if names and count * len(missing) >= len(names):
+        raise DSAError(
+            f"Of {len(splits['train']):,} training pictures {len(names):,} have a file, too few to "
+            f"hold out {' and '.join(missing)} splits: add pictures, or give the splits."
+        )
+    for name in missing if names else ():
+        chosen = draw(names, count, seed)
+        names -= chosen
+        splits[name] = [item for item in splits["train"] if key(item) in chosen]
+        splits["train"] = [item for item in splits["train"] if key(item) not in chosen]
         told.append(f"{count:,} training pictures drawn with seed {seed} are the {name} split")
     first = [name for name in ("train", "validation", "test") if name in splits]
     ordered = {name: splits.pop(name) for name in first} | splits

@@ -20,8 +20,7 @@ def test_splits_by_image_are_disjoint_whole_and_independent_of_order(
     assert sorted(item for part in splits.values() for item in part) == sorted(items)
     images = [{number for number, _ in part} for part in splits.values()]
     assert sum(map(len, images)) == len(numbers)
-    assert len(images[1]) >= 1
-    assert len(images[2]) == max(1, round(0.1 * len(numbers)))
+    assert len(images[1]) == len(images[2]) == max(1, round(0.1 * len(numbers)))
     assert f"seed {seed}" in said
     again, _ = complete({"train": items[::-1]}, lambda item: str(item[0]), 0.1, seed)
     assert {name: set(part) for name, part in again.items()} == {
@@ -44,7 +43,7 @@ def test_only_pictures_that_are_there_are_held_out() -> None:
     splits, _ = complete({"train": list("abcdef")}, str, 0.4, 0, lambda item: item > "c")
     assert set("abc") <= set(splits["train"])
     assert complete({"train": ["a", "b"]}, str, 0.1, 0, lambda _: False)[0] == {"train": ["a", "b"]}
-    with pytest.raises(DSAError, match="1 have a file, too few to hold out a test split"):
+    with pytest.raises(DSAError, match="1 have a file, too few to hold out test and validation"):
         complete({"train": ["a", "b"]}, str, 0.1, 0, lambda item: item == "a")
 
 
