@@ -50,7 +50,7 @@ class RegionDetector:
         *,
         threshold: float = 0.5,
         most: int = 12,
-        labels: Sequence[str] = ("an object",),
+        labels: Sequence[str] | None = None,
         device: str = "cpu",
         dtype: str = "float32",
     ) -> None:
@@ -60,27 +60,34 @@ class RegionDetector:
             name: which model.
             threshold: least score of a region, in [0, 1).
             most: most regions of a picture.
-            labels: words that a zero-shot detector looks for.
+            labels: words that a zero-shot detector looks for, "an object" by default.
             device: torch device.
             dtype: "float32", "bf16" or "fp16", of the model; boxes are float32.
 
         Raises:
-            DSAError: if it cannot be loaded, is no detector, or a setting is out of range.
+            DSAError: if it cannot be loaded, is no detector, a setting is out of range, or
+                labels are given to a detector that knows its own classes.
         """
         if not 0 <= threshold < 1 or most < 1:
             raise DSAError(
                 f"threshold must lie in [0, 1) and regions be at least 1, not {threshold}, {most}"
             )
-        if isinstance(labels, str) or not labels or not all(word.strip() for word in labels):
+        words = ["an object"] if labels is None else labels
+        if isinstance(words, str) or not words or not all(word.strip() for word in words):
             raise DSAError(
                 f"labels must be a list of words such as a dog, a car, not {labels!r}; "
                 "they are what a zero-shot detector looks for"
             )
         self.name, self.threshold, self.most = name, threshold, most
-        self.labels = list(labels)
+        self.labels = list(words)
         source = model_folder(name, "detector")
         with loading("detector", name, _CURE):
             self.zero_shot = AutoConfig.from_pretrained(source).model_type in _ZERO_SHOT
+            if labels is not None and not self.zero_shot:
+                raise DSAError(
+                    f"the detector {name!r} knows its own classes; leave the labels out, or take "
+                    "a zero-shot detector such as OWLv2 or Grounding DINO"
+                )
             model = (
                 AutoModelForZeroShotObjectDetection
                 if self.zero_shot

@@ -58,9 +58,7 @@ class IdeficsEncoder(Encoder):
         with loading("encoder", name):
             config = AutoConfig.from_pretrained(name)
             if fine == "queries" and not config.use_resampler:
-                raise DSAError(
-                    f"{name!r} has no perceiver, so no queries; take --regions-by patches"
-                )
+                raise DSAError(f"{name!r} has no perceiver, so no queries; take patches or crops")
             config.num_hidden_layers = config.cross_layer_interval  # up to the first of them
             model = frozen(IdeficsForVisionText2Text, name, name, dtype, device, config=config)
             self._tokenizer: Any = load_tokenizer(name, name)

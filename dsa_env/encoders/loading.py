@@ -78,7 +78,8 @@ def frozen(model_class: Any, source: str, name: str, dtype: str, device: str, **
     model, report = model_class.from_pretrained(
         source, dtype=torch_dtype(dtype), output_loading_info=True, **more
     )
-    missing = sorted(report["missing_keys"])
+    weights = {key for key, _ in model.named_parameters()}  # buffers are made, not learned
+    missing = sorted(weights & set(report["missing_keys"]))
     if missing:
         raise DSAError(
             f"the checkpoint {name!r} lacks {len(missing)} weights of {type(model).__name__}, the "

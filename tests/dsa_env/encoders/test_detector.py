@@ -223,6 +223,8 @@ def test_overlapping_boxes_are_one_region() -> None:
 def test_settings_and_folders_are_checked(tmp_path: Path) -> None:
     with pytest.raises(DSAError, match="cannot be loaded"):
         RegionDetector(str(tmp_path / "nowhere"))
+    with pytest.raises(DSAError, match="knows its own classes; leave the labels out"):
+        RegionDetector("embedded", labels=["a cube"])
     with pytest.raises(DSAError, match="threshold"):
         RegionDetector("embedded", threshold=1.5)
     with pytest.raises(DSAError, match=r"Unknown dtype 'half'.*bf16"):
