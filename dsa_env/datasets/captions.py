@@ -202,3 +202,19 @@ def write_captions(scene: Scene, count: int, seed: int = 0) -> list[Caption]:
     rng = np.random.default_rng([seed, 1, scene["image_index"], *scene["split"].encode()])
     kinds = rng.choice(KINDS, count, p=KIND_SHARES)
     return [write_caption(scene, str(kind), rng) for kind in kinds]
+
+
+def write_distinct_captions(scene: Scene, count: int, seed: int = 0) -> list[Caption]:
+    """Up to `count` captions of a scene with different texts, otherwise like `write_captions`.
+
+    The original CLEVR tells little of a scene as a whole, so the same sentence would often be
+    written twice. Fewer are returned where `8 * count` draws hold no more.
+    """
+    rng = np.random.default_rng([seed, 1, scene["image_index"], *scene["split"].encode()])
+    found: dict[str, Caption] = {}
+    for kind in rng.choice(KINDS, 8 * count, p=KIND_SHARES):
+        caption = write_caption(scene, str(kind), rng)
+        found.setdefault(caption.text, caption)
+        if len(found) == count:
+            break
+    return list(found.values())

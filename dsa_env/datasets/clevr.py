@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING, Any
 from dsa_env.datasets import Dataset, Picture
 from dsa_env.datasets import problems as kinds
 from dsa_env.datasets.assembly import Listing, assemble, clean, keep_captions, present
-from dsa_env.datasets.captions import Caption, true_facts, write_captions
+from dsa_env.datasets.captions import (
+    Caption,
+    true_facts,
+    write_captions,
+    write_distinct_captions,
+)
 from dsa_env.datasets.json_stream import stream
 from dsa_env.datasets.problems import Problems
 from dsa_env.datasets.scenes import PICTURE_SIZE, Scene, generate_scene
@@ -248,12 +253,14 @@ def read_split(
         scene["split"] = scene.get("split") or scene.pop("spit", None) or name
         where = f"scene {number} of {source}"
         try:
-            if written is None:  # the same sentence about the same picture once
-                drawn = write_captions(scene, 4 * captions, seed)
-                own = list({caption.text: caption for caption in drawn}.values())[:captions]
-            else:
-                own = written.get(scene["image_index"], [])
-            facts = frozenset(map(sys.intern, true_facts(scene)))
+            own = (
+                write_distinct_captions(scene, captions, seed)
+                if written is None
+                else written.get(scene["image_index"], [])
+            )
+            facts = frozenset(
+                set(map(sys.intern, true_facts(scene)))
+            )  # half a frozenset(map)'s size
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             problems.report(kinds.BAD_RECORD, where, f"not CLEVR v1.0: {error!r}")
             continue
