@@ -113,31 +113,36 @@ OTHER_WORDS: dict[str, str] = {
 CATEGORIES = tuple(OTHER_WORDS)
 
 _ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
-_YOUNG_OR_OLD = ("adult", "baby", "father", "female", "infant", "male", "mother", "toddler")
+_YOUNG_OR_OLD = (
+    "adult", "adult and baby", "baby", "father", "female", "infant", "male", "mother",
+    "mother and baby", "toddler",
+)  # fmt: skip
 
 # Other things whose names hold a category's.
 _OTHER_THINGS = """
     apple computer, apple juice, apple laptop, apple logo, apple pie, apple sauce, apple tree,
-    banana leaf, banana tree, bed of, bed room, bed spread, bench press, bicycle seat, bike rack,
-    bike seat, bird bath, bird cage, bird feeder, bird house, bird seed, boat dock, boat house,
-    boat ramp, book case, book shelf, book store, bottle cap, bottle opener, bus depot, bus lane,
-    bus shelter, bus station, bus stop, cake pan, cake stand, car park, car wash, cat food,
-    cat litter, cd player, chair lift, couple of, cow boy hat, cup board, cup holder, dog food,
-    dog house, dog leash, dog park, duck tape, dvd player, flower bed, fork lift, horse racing,
-    horse riding, jet ski, kite board, kite boarding, kite surfing, knife block, microwave safe,
-    mouse pad, music player, orange juice, oven mitt, parking lot, phone booth, phone number,
-    piano keyboard, pitcher of, pizza box, pizza cutter, pizza hut, pizza oven, pizza pan,
-    pizza parlor, pizza place, pizza shop, railroad tie, record player, remote area,
-    remote controlled, remote location, river bed, seat belt, sink hole, ski area, ski boot,
-    ski course, ski gear, ski goggles, ski hill, ski jacket, ski jump, ski lift, ski lodge,
-    ski mask, ski outfit, ski pants, ski pole, ski resort, ski run, ski slope, ski suit, ski trail,
-    skies, table cloth, table lamp, table runner, table tennis, table top, tie dye, tie dyed,
-    toilet brush, toilet paper, toilet roll, toilet tissue, train depot, train platform,
-    train station, train track, train yard, truck bed, truck stop, tv show, tv stand, tv station
+    banana leaf, banana tree, bed of, bed room, bed spread, bench press, bicycle seat, bike
+    rack, bike seat, bird bath, bird cage, bird feeder, bird house, bird seed, boat dock, boat
+    house, boat ramp, book case, book shelf, book store, bottle cap, bottle opener, bus depot,
+    bus lane, bus shelter, bus station, bus stop, cake pan, cake stand, car park, car wash, cat
+    food, cat litter, cd player, chair lift, couple of, cow boy hat, cup board, cup holder, dog
+    food, dog house, dog leash, dog park, duck tape, dvd player, flower bed, fork lift, horse
+    racing, horse riding, its baby, its mother, jet ski, kite board, kite boarding, kite
+    surfing, knife block, microwave safe, mouse pad, music player, orange juice, oven mitt,
+    parking lot, phone booth, phone number, piano keyboard, pitcher of, pizza box, pizza cutter,
+    pizza hut, pizza oven, pizza pan, pizza parlor, pizza place, pizza shop, railroad tie,
+    record player, remote area, remote controlled, remote location, river bed, seat belt, sink
+    hole, ski area, ski boot, ski course, ski gear, ski goggles, ski hill, ski jacket, ski jump,
+    ski lift, ski lodge, ski mask, ski outfit, ski pants, ski pole, ski resort, ski run, ski
+    slope, ski suit, ski trail, skies, table cloth, table lamp, table runner, table tennis,
+    table top, tie dye, tie dyed, toilet brush, toilet paper, toilet roll, toilet tissue, train
+    depot, train platform, train station, train track, train yard, truck bed, truck stop, tv
+    show, tv stand, tv station
 """
 
 # "orange" is a fruit after one of the first words and before one of the others (or at the end),
-# as in "an orange and an apple"; elsewhere it is a colour.
+# as in "an orange and an apple"; elsewhere, as in "orange and white", it is a colour.
+_COLORS = "beige black blue brown gray green grey pink purple red silver tan white yellow"
 _BEFORE_FRUIT = """
     a an and cut fresh half of one peeled ripe single sliced that the this whole
 """
@@ -171,8 +176,11 @@ class CocoMentions(Mentions):
 
     @staticmethod
     def _is_fruit(told: list[str], place: int) -> bool:
-        before = told[place - 1] if place else "an"
-        after = told[place + 1] if place + 1 < len(told) else "is"
+        two_before, before = ["", "an", *told[:place]][-2:]
+        after, two_after = [*told[place + 1 : place + 3], "is", ""][:2]
+        colors = _COLORS.split()
+        if (before == "and" and two_before in colors) or (after == "and" and two_after in colors):
+            return False
         return before in _BEFORE_FRUIT.split() and after in _AFTER_FRUIT.split()
 
 
