@@ -26,7 +26,8 @@ class Encoder(ABC):
     """A frozen model behind the `FrozenEncoder` protocol; a family adds how its model sees.
 
     A family's model turns pixels into *tokens* (whatever its poolings start from), and has three
-    poolings: of the whole picture, of an early layer, and of the patches inside boxes.
+    poolings: of the whole picture, of an early layer, and of the patches inside boxes. Features
+    that are not finite raise `DSAError`: half precision overflows in some models.
 
     Attributes:
         name: the name or folder it was loaded from.
@@ -211,9 +212,14 @@ class Encoder(ABC):
             values = block.permute(0, 3, 1, 2).contiguous().float().mul_(scale).sub_(shift)
             yield start, values.to(self._model.dtype)
 
-    @staticmethod
-    def _unit(rows: Tensor) -> NDArray[np.float32]:
+    def _unit(self, rows: Tensor) -> NDArray[np.float32]:
         unit: NDArray[np.float32] = F.normalize(rows.float(), dim=-1).cpu().numpy()
+        if not np.isfinite(unit).all():
+            kind = str(self._model.dtype).removeprefix("torch.")
+            raise DSAError(
+                f"{self.name!r} gives features that are not finite in {kind}; take a dtype with a "
+                "wider range (bf16, float32), or check the checkpoint's weights"
+            )
         return unit
 
     def _in_batches(

@@ -246,6 +246,15 @@ def test_a_processor_of_another_size_is_refused(folder_of: Folders, tmp_path: Pa
         load_encoder(str(tmp_path))
 
 
+def test_features_that_are_not_finite_are_refused(
+    folder_of: Folders, pictures: list[Image.Image]
+) -> None:
+    encoder = load_encoder(folder_of("clip"), dtype="fp16")
+    encoder._model.visual_projection.weight.fill_(torch.inf)  # type: ignore[attr-defined]
+    with pytest.raises(DSAError, match="not finite in float16; take a dtype"):
+        encoder.look([encoder.prepare(pictures[0], np.zeros((0, 4)))])
+
+
 def test_embedded_is_an_encoder_like_any_other() -> None:
     encoder: FrozenEncoder = load_encoder("embedded", fine="patches")
     assert (encoder.model_class, encoder.dim, encoder.needs_boxes) == ("CLIPModel", 64, True)
