@@ -120,3 +120,24 @@ def test_crops_are_cut_and_patches_keep_their_boxes() -> None:
         np.testing.assert_allclose(prepared["boxes"], boxes, atol=1e-7)
     none = PicturePreparer(preprocess).prepare(_stripes(), np.zeros((0, 4)))
     assert (len(none["pixels"]), none["boxes"].shape) == (1, (0, 4))
+
+
+@pytest.mark.parametrize("kind", ["llava-padded", "llava", "blip", "idefics"])
+def test_pictures_come_out_as_the_families_processors_make_them(kind: str) -> None:
+    from transformers import BlipImageProcessorPil, IdeficsImageProcessorPil, LlavaImageProcessorPil
+
+    side = {"height": 32, "width": 32}
+    edges = {"size": {"shortest_edge": 32}, "crop_size": side}
+    processor = {
+        "llava-padded": lambda: LlavaImageProcessorPil(do_pad=True, **edges),
+        "llava": lambda: LlavaImageProcessorPil(do_pad=False, **edges),
+        "blip": lambda: BlipImageProcessorPil(size=side),
+        "idefics": lambda: IdeficsImageProcessorPil(image_size=32),
+    }[kind]()
+    noise = np.random.default_rng(0).integers(0, 255, (8, 12, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((120, 80))
+    theirs = processor(images=image, return_tensors="np")
+    theirs = theirs if isinstance(theirs, np.ndarray) else theirs["pixel_values"]
+    preprocess = Preprocess.of(processor)
+    ours = preprocess.normalize(preprocess.whole(image))
+    assert np.abs(ours - np.asarray(theirs)[0]).mean() < 0.03
