@@ -24,12 +24,12 @@ from dsa_env.datasets.captions import (
     write_captions,
     write_distinct_captions,
 )
-from dsa_env.datasets.json_stream import stream
+from dsa_env.datasets.json_stream import get, stream
 from dsa_env.datasets.problems import Problems
 from dsa_env.datasets.scenes import PICTURE_SIZE, Scene, generate_scene
 from dsa_env.datasets.splitting import complete
 from dsa_env.errors import DSAError
-from dsa_env.files import read_json, write_json
+from dsa_env.files import write_json
 from dsa_env.progress import track
 from dsa_env.workers import process_pool
 
@@ -193,17 +193,20 @@ def read_scenes(path: Path) -> list[Scene]:
 
 def _captions_by_image(path: Path) -> dict[int, list[Caption]]:
     grouped: dict[int, list[Caption]] = {}
-    try:
-        for row in read_json(path)["annotations"]:
-            caption = Caption(
-                clean(row["caption"]),
-                row.get("kind", "caption"),
-                tuple(row.get("facts", ())),
-                tuple(row.get("objects", ())),
-            )
-            grouped.setdefault(row["image_id"], []).append(caption)
-    except (KeyError, TypeError) as error:
-        raise DSAError(f"{path} is not in the COCO captions format: {error!r}") from error
+    expected = "a COCO captions file, a list under 'annotations'"
+    for number, row in enumerate(stream(path, "annotations.item", expected, empty=True)):
+        image = get(row, "image_id", int, path, number)
+        facts, objects = row.get("facts", []), row.get("objects", [])
+        for name, values, kind in (("facts", facts, str), ("objects", objects, int)):
+            if not isinstance(values, list) or not all(isinstance(v, kind) for v in values):
+                raise DSAError(f"{path}: record {number}'s {name!r} is no list of {kind.__name__}.")
+        caption = Caption(
+            clean(row.get("caption")),
+            clean(row.get("kind")) or "caption",
+            tuple(facts),
+            tuple(objects),
+        )
+        grouped.setdefault(image, []).append(caption)
     return grouped
 
 

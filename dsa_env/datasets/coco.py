@@ -236,17 +236,18 @@ def _captions(
     """The captions of the wanted images, all of them, in the files' order."""
     told: dict[int, Told] = defaultdict(list)
     for path in files:
-        seen: set[object] = set()
+        seen: set[int] = set()
         for number, record in enumerate(stream(path, "annotations.item", _CAPTIONS)):
             image = get(record, "image_id", int, path, number)
-            where = f"caption {record.get('id', number)} of {path.name}"
+            caption = record.get("id") if isinstance(record.get("id"), int) else number
+            where = f"caption {caption} of {path.name}"
             if image not in known:
                 problems.report(kinds.UNKNOWN_IMAGE, where, f"image {image}")
-            elif record.get("id", number) in seen:
+            elif caption in seen:
                 problems.report(kinds.DUPLICATE, where)
             elif image in wanted:
                 told[image].append((where, clean(record.get("caption"))))
-            seen.add(record.get("id", number))
+            seen.add(caption)
     return told
 
 
@@ -281,7 +282,7 @@ def objects_by_image(
         }
         for number, record in enumerate(stream(path, "annotations.item", _INSTANCES, empty=True)):
             image = get(record, "image_id", int, path, number)
-            category = categories.get(record.get("category_id"))
+            category = categories.get(get(record, "category_id", int, path, number))
             where = f"annotation {record.get('id', number)} of {path.name}"
             if image not in known:
                 problems.report(kinds.UNKNOWN_IMAGE, where, f"image {image}")

@@ -100,7 +100,7 @@ def records(path: Path, problems: Problems) -> Iterator[Record]:
     """
     if path.suffix.lower() == ".json":
         for number, record in enumerate(stream(path, "item", "a JSON list of records")):
-            yield f"record {number} of {path.name}", record
+            yield from _record(f"record {number} of {path.name}", record, problems)
         return
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -126,10 +126,14 @@ def _json_lines(file: Iterator[str], path: Path, problems: Problems) -> Iterator
         except ValueError as error:
             problems.report(kinds.BAD_RECORD, where, f"no JSON: {error}")
             continue
-        if isinstance(record, dict):
-            yield where, record
-        else:
-            problems.report(kinds.BAD_RECORD, where, "no JSON object")
+        yield from _record(where, record, problems)
+
+
+def _record(where: str, record: Any, problems: Problems) -> Iterator[Record]:
+    if isinstance(record, dict):
+        yield where, record
+    else:
+        problems.report(kinds.BAD_RECORD, where, "no JSON object")
 
 
 def _csv(reader: csv.DictReader[str], path: Path, problems: Problems) -> Iterator[Record]:

@@ -191,3 +191,18 @@ def test_what_is_bad_is_named_counted_and_left_out(tmp_path: Path) -> None:
     assert dataset.problems.counts == {"missing image": 1, "duplicate": 1, "bad record": 2}
     kept = {int(p.file.stem[-6:]) for part in dataset.splits.values() for p in part}
     assert kept == {0, 4, 5, 6, 7, 8}
+
+
+def test_captions_beside_the_scenes_are_checked(tmp_path: Path) -> None:
+    write_world(tmp_path, "train", 4, workers=1)
+    file = captions_file(tmp_path, "train")
+    document = json.loads(file.read_text())
+    document["annotations"][2]["facts"] = "a red cube"
+    file.write_text(json.dumps(document))
+    with pytest.raises(DSAError, match="record 2's 'facts' is no list of str"):
+        read_by_name("clevr", tmp_path)
+    document["annotations"] = [row for row in document["annotations"] if row["image_id"] != 1]
+    document["annotations"][2] |= {"facts": [], "caption": " "}
+    file.write_text(json.dumps(document))
+    dataset = read_by_name("clevr", tmp_path, ReadOptions(on_bad="skip"))
+    assert dataset.problems.counts == {"empty caption": 1, "no captions": 1}

@@ -267,6 +267,14 @@ def test_files_that_are_cut_off_missing_or_others_are_named(coco2017: Path) -> N
     file.write_text('{"images": [{"id": "one", "file_name": "a.jpg"}]}')
     with pytest.raises(DSAError, match="record 0 has str as 'id', which should be int"):
         read_dataset("coco", coco2017)
+    document = json.loads(whole)
+    document["annotations"][3]["image_id"] = [1]
+    file.write_text(json.dumps(document))
+    with pytest.raises(DSAError, match="record 3 has list as 'image_id', which should be int"):
+        read_dataset("coco", coco2017)
+    document["annotations"][3] |= {"image_id": 1, "id": [5]}
+    file.write_text(json.dumps(document))
+    assert not read_dataset("coco", coco2017).problems
     with pytest.raises(DSAError, match=r"captions_train2017\.json does not exist"):
         read_dataset("coco", coco2017 / "val2017")
     with pytest.raises(DSAError, match=r"holds no dataset_coco\.json"):

@@ -84,6 +84,14 @@ def test_json_lines_and_json_lists_read_like_csv(root: Path, write_json: Any) ->
     assert again.splits == dataset.splits
 
 
+def test_json_records_that_are_none_are_left_out(root: Path, write_json: Any) -> None:
+    good = [{"image": name, "caption": "x"} for name in NAMES]
+    write_json(root / "data.json", [*good, None, [1], "x", 2])
+    dataset = read_dataset("table", root, ReadOptions(on_bad="skip"))
+    assert dataset.problems.counts == {"bad record": 4}
+    assert sum(map(len, dataset.splits.values())) == len(NAMES)
+
+
 def test_other_column_names_are_found_or_named(root: Path) -> None:
     path = _csv(root, "file_name,text,words", *(f"{name},a,b" for name in NAMES))
     assert read_dataset("table", path).splits["train"][0].captions[0].text == "a"
