@@ -237,7 +237,7 @@ def read_split(
     Raises:
         DSAError: if a file is missing or malformed, or something is wrong that is fatal.
     """
-    problems, listing = problems or Problems(), Listing()
+    problems, listing = Problems() if problems is None else problems, Listing()
     source = _find_scenes(root, split)
     name = DISK_SPLITS.get(split, "new")
     folder = images or image_file(root, name, "")
