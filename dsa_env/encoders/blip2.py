@@ -113,7 +113,7 @@ class Blip2Encoder(Encoder):
         if self.fine == "patches":
             fine = (
                 "the Q-Former's queries about the last layer's patch tokens inside each box, "
-                f"{self._way}: the vision transformer runs once a picture, which is squeezed to "
+                f"{self._way}; the vision transformer runs once a picture, which is squeezed to "
                 "the square; the Q-Former is used to whole pictures"
             )
         if self.fine == "queries":
@@ -188,8 +188,8 @@ class Blip2GenerationEncoder(Blip2Encoder):
     @property
     def _way(self) -> str:
         return (
-            f"{self._model.config.num_query_tokens} outputs through the language projection, "
-            "averaged: what the language model is given"
+            f"averaged over the {self._model.config.num_query_tokens} outputs of the language "
+            "projection, which the language model is given"
         )
 
     @property
@@ -220,8 +220,8 @@ class Blip2RetrievalEncoder(Blip2Encoder):
     @property
     def _way(self) -> str:
         return (
-            f"{self._model.config.num_query_tokens} unit rows of the ITC projection, averaged: "
-            "ITC itself takes the query nearest to a text, as attended --regions-by queries do"
+            f"averaged over the {self._model.config.num_query_tokens} unit rows of the ITC "
+            "projection (ITC itself takes the query nearest to a text)"
         )
 
     @property

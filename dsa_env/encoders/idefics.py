@@ -73,20 +73,20 @@ class IdeficsEncoder(Encoder):
         """What "text", "coarse" and "fine" features are and why."""
         latents = "perceiver latents" if self._resamples else "patch tokens (it has no perceiver)"
         way = (
-            f"the mean of the {latents} through values and output of the first gated "
-            "cross-attention: what a word that attends evenly would be given"
+            "their mean through values and output of the first gated cross-attention, which is "
+            "what a word that attends evenly is given"
         )
-        coarse = f"the whole picture's, {way}"
+        coarse = f"the {latents} of the whole picture, {way}"
         if self._early_layer is not None:
             coarse = (
-                f"layer {self._early_layer} of the vision transformer's, {way}; the perceiver "
-                "norms its input, so scales match, but it was trained on the last layer alone"
+                f"the {latents} of layer {self._early_layer} of the vision transformer, {way}; the "
+                "perceiver norms its input, so scales match, but knows the last layer alone"
             )
-        fine = f"each detector region's, cut out, {way}"
+        fine = f"the {latents} of each detector region, cut out, {way}"
         if self.fine == "patches":
             fine = (
-                f"those of the last layer's patch tokens inside each box, {way}; the vision "
-                "transformer runs once a picture, which is squeezed to the square, and the "
+                f"the {latents} of the last layer's patch tokens inside each box, {way}; the "
+                "vision transformer runs once a picture, which is squeezed to the square, and the "
                 "perceiver is used to whole ones"
             )
         if self.fine == "queries":

@@ -131,6 +131,6 @@ def torch_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = next(iter(str(error).splitlines()), "")
+        reason = next(iter(str(error).splitlines()), "").partition(". ")[0]
         raise DSAError(f"device {name!r} cannot be used: {reason}; try --device cpu") from error
     return device
