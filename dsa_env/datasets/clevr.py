@@ -25,7 +25,7 @@ from dsa_env.datasets.captions import (
     write_distinct_captions,
 )
 from dsa_env.datasets.json_stream import get, stream
-from dsa_env.datasets.problems import Problems
+from dsa_env.datasets.problems import BadRecordError, Problems
 from dsa_env.datasets.scenes import PICTURE_SIZE, Scene, generate_scene
 from dsa_env.datasets.splitting import complete
 from dsa_env.errors import DSAError
@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     from dsa_env.datasets.registry import ReadOptions
 
 DISK_SPLITS = {"pretrain": "pretrain", "train": "train", "validation": "val", "test": "test"}
-_SCENE_FIELDS = ("image_index", "image_filename", "objects", "relationships")
+_SCENE_FIELDS: dict[str, type] = {
+    "image_index": int,
+    "image_filename": str,
+    "objects": list,
+    "relationships": dict,
+}
 
 
 def image_file(root: Path, split: str, name: str) -> Path:
@@ -166,20 +171,23 @@ def coco_captions(
     return {"info": info or {}, "images": images, "annotations": annotations}
 
 
-def stream_scenes(path: Path) -> Iterator[Scene]:
+def stream_scenes(path: Path, problems: Problems | None = None) -> Iterator[Scene]:
     """The scene graphs of a CLEVR v1.0 scenes file one at a time, checked for what is used.
 
+    Args:
+        path: the file.
+        problems: where scenes that lack a field are reported; None makes the first fatal.
+
     Raises:
-        DSAError: if the file is missing, is no scenes file, or a scene lacks a field.
+        DSAError: if the file is missing or is no scenes file, or a bad scene is fatal.
     """
+    problems = Problems() if problems is None else problems
     expected = "a CLEVR v1.0 scenes file, a list under 'scenes'"
     for number, scene in enumerate(stream(path, "scenes.item", expected)):
-        missing = [
-            name for name in _SCENE_FIELDS if not isinstance(scene, dict) or name not in scene
-        ]
-        if missing:
-            raise DSAError(f"{path}: scene {number} lacks {', '.join(missing)}; not CLEVR v1.0")
-        yield scene
+        with problems.skipping():
+            for name, kind in _SCENE_FIELDS.items():
+                get(scene, name, kind, path, number)
+            yield scene
 
 
 def read_scenes(path: Path) -> list[Scene]:
@@ -191,22 +199,21 @@ def read_scenes(path: Path) -> list[Scene]:
     return list(stream_scenes(path))
 
 
-def _captions_by_image(path: Path) -> dict[int, list[Caption]]:
+def _captions_by_image(path: Path, problems: Problems) -> dict[int, list[Caption]]:
     grouped: dict[int, list[Caption]] = {}
     expected = "a COCO captions file, a list under 'annotations'"
     for number, row in enumerate(stream(path, "annotations.item", expected, empty=True)):
-        image = get(row, "image_id", int, path, number)
-        facts, objects = row.get("facts", []), row.get("objects", [])
-        for name, values, kind in (("facts", facts, str), ("objects", objects, int)):
-            if not isinstance(values, list) or not all(isinstance(v, kind) for v in values):
-                raise DSAError(f"{path}: record {number}'s {name!r} is no list of {kind.__name__}.")
-        caption = Caption(
-            clean(row.get("caption")),
-            clean(row.get("kind")) or "caption",
-            tuple(facts),
-            tuple(objects),
-        )
-        grouped.setdefault(image, []).append(caption)
+        with problems.skipping():
+            image = get(row, "image_id", int, path, number)
+            facts, objects = row.get("facts", []), row.get("objects", [])
+            for name, values, kind in (("facts", facts, str), ("objects", objects, int)):
+                if not isinstance(values, list) or not all(isinstance(v, kind) for v in values):
+                    raise BadRecordError(
+                        path, number, f"has {name!r} that are no {kind.__name__} list"
+                    )
+            told = clean(row.get("kind")) or "caption"
+            caption = Caption(clean(row.get("caption")), told, tuple(facts), tuple(objects))
+            grouped.setdefault(image, []).append(caption)
     return grouped
 
 
@@ -242,9 +249,11 @@ def read_split(
     name = DISK_SPLITS.get(split, "new")
     folder = images or image_file(root, name, "")
     told = captions_file(root, name)
-    written = _captions_by_image(told) if told.exists() else None
+    written = _captions_by_image(told, problems) if told.exists() else None
     pictures = []
-    for number, scene in enumerate(stream_scenes(source)):
+    # what the wanted ones were chosen from has been reported then
+    reported = problems if wanted is None else Problems("skip")
+    for scene in stream_scenes(source, reported):
         file = folder / scene["image_filename"]
         if wanted is not None:
             if file not in wanted:
@@ -254,7 +263,7 @@ def read_split(
             continue
         # "spit" is how some files spell it; the seed of the written captions wants it
         scene["split"] = scene.get("split") or scene.pop("spit", None) or name
-        where = f"scene {number} of {source}"
+        where = f"{file.name} of {source}"
         try:
             own = (
                 write_distinct_captions(scene, captions, seed)
@@ -298,8 +307,8 @@ def read(root: Path, options: ReadOptions) -> Dataset:
     listed: dict[str, list[Path]] = {}
     for split in found:
         files: dict[Path, None] = {}
-        for scene in stream_scenes(_find_scenes(root, split)):
-            file = folders[split] / str(scene["image_filename"])
+        for scene in stream_scenes(_find_scenes(root, split), problems):
+            file = folders[split] / scene["image_filename"]
             if file in files:
                 problems.report(kinds.DUPLICATE, f"{file.name} of {_find_scenes(root, split)}")
             files[file] = None

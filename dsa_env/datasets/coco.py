@@ -96,7 +96,7 @@ def _read_karpathy(root: Path, split_file: Path, options: ReadOptions) -> Datase
     problems, listing = Problems(options.on_bad), Listing()
     planned: dict[str, list[KarpathyImage]] = defaultdict(list)
     seen: dict[int, str] = {}
-    for number, image in enumerate(read_karpathy(split_file)):
+    for number, image in enumerate(read_karpathy(split_file, problems)):
         if image.coco_id is None:
             raise DSAError(
                 f"{split_file}: record {number} has no cocoid; it is not {KARPATHY_FILE} but "
@@ -221,12 +221,13 @@ def _images(path: Path, problems: Problems) -> dict[int, str]:
     """Image id -> file name, of a captions file."""
     images: dict[int, str] = {}
     for number, record in enumerate(stream(path, "images.item", _CAPTIONS)):
-        image = get(record, "id", int, path, number)
-        name = get(record, "file_name", str, path, number)
-        if image in images:
-            problems.report(kinds.DUPLICATE, f"image {image} of {path}")
-        else:
-            images[image] = name
+        with problems.skipping():
+            image = get(record, "id", int, path, number)
+            name = get(record, "file_name", str, path, number)
+            if image in images:
+                problems.report(kinds.DUPLICATE, f"image {image} of {path}")
+            else:
+                images[image] = name
     return images
 
 
@@ -238,16 +239,17 @@ def _captions(
     for path in files:
         seen: set[int] = set()
         for number, record in enumerate(stream(path, "annotations.item", _CAPTIONS)):
-            image = get(record, "image_id", int, path, number)
-            caption = record.get("id") if isinstance(record.get("id"), int) else number
-            where = f"caption {caption} of {path.name}"
-            if image not in known:
-                problems.report(kinds.UNKNOWN_IMAGE, where, f"image {image}")
-            elif caption in seen:
-                problems.report(kinds.DUPLICATE, where)
-            elif image in wanted:
-                told[image].append((where, clean(record.get("caption"))))
-            seen.add(caption)
+            with problems.skipping():
+                image = get(record, "image_id", int, path, number)
+                caption = record.get("id") if isinstance(record.get("id"), int) else number
+                where = f"caption {caption} of {path.name}"
+                if image not in known:
+                    problems.report(kinds.UNKNOWN_IMAGE, where, f"image {image}")
+                elif caption in seen:
+                    problems.report(kinds.DUPLICATE, where)
+                elif image in wanted:
+                    told[image].append((where, clean(record.get("caption"))))
+                seen.add(caption)
     return told
 
 
@@ -281,15 +283,16 @@ def objects_by_image(
             for number, record in enumerate(stream(path, "categories.item", _INSTANCES))
         }
         for number, record in enumerate(stream(path, "annotations.item", _INSTANCES, empty=True)):
-            image = get(record, "image_id", int, path, number)
-            category = categories.get(get(record, "category_id", int, path, number))
-            where = f"annotation {record.get('id', number)} of {path.name}"
-            if image not in known:
-                problems.report(kinds.UNKNOWN_IMAGE, where, f"image {image}")
-            elif category is None:
-                problems.report(kinds.UNKNOWN_CATEGORY, where, str(record.get("category_id")))
-            elif image in wanted:
-                objects[image].add(category)
+            with problems.skipping():
+                image = get(record, "image_id", int, path, number)
+                category = categories.get(get(record, "category_id", int, path, number))
+                where = f"annotation {record.get('id', number)} of {path.name}"
+                if image not in known:
+                    problems.report(kinds.UNKNOWN_IMAGE, where, f"image {image}")
+                elif category is None:
+                    problems.report(kinds.UNKNOWN_CATEGORY, where, str(record.get("category_id")))
+                elif image in wanted:
+                    objects[image].add(category)
     about = f"annotated instances united with what captions mention, of {len(CATEGORIES)} kinds"
     return objects, {"objects": about}
 

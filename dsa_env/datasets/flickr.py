@@ -92,7 +92,7 @@ def _image_folder(base: Path, rows: list[Row]) -> Path:
 def _rows(path: Path, options: ReadOptions, problems: Problems) -> Iterator[Row]:
     """Rows whose files are bare names."""
     if path.suffix.lower() == ".json":
-        for image in read_karpathy(path):
+        for image in read_karpathy(path, problems):
             told = tuple((where, Caption(text)) for where, text in image.sentences)
             yield Row(Path(image.folder) / image.name, told, image.split)
         return

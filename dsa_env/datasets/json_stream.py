@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dsa_env.datasets.problems import BadRecordError
 from dsa_env.errors import DSAError
 from dsa_env.progress import bar
 
@@ -83,12 +84,12 @@ def get(record: Any, name: str, kind: type | tuple[type, ...], path: Path, numbe
     """A field of a record that must be there and of a type.
 
     Raises:
-        DSAError: naming the file, the record's number and the field.
+        BadRecordError: naming the file, the record's number and the field.
     """
     value = record.get(name) if isinstance(record, dict) else None
     if not isinstance(value, kind) or isinstance(value, bool):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         words = " or ".join(one.__name__ for one in kinds)
         found = "lacks" if value is None else f"has {type(value).__name__} as"
-        raise DSAError(f"{path}: record {number} {found} {name!r}, which should be {words}.")
+        raise BadRecordError(path, number, f"{found} {name!r}, which should be {words}")
     return value

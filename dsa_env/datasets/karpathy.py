@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dsa_env.datasets.assembly import clean
 from dsa_env.datasets.json_stream import get, stream
+from dsa_env.datasets.problems import Problems
 from dsa_env.datasets.splitting import split_name
 
 _EXPECTED = (
@@ -41,28 +42,35 @@ def find_karpathy(root: Path, name: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def read_karpathy(path: Path) -> Iterator[KarpathyImage]:
+def read_karpathy(path: Path, problems: Problems | None = None) -> Iterator[KarpathyImage]:
     """The images of a Karpathy split file, one at a time.
+
+    Args:
+        path: the file.
+        problems: where records that cannot be used are reported; None makes the first fatal.
 
     Raises:
         DSAError: for a file that is missing, cut off or something else.
     """
+    problems = Problems() if problems is None else problems
     for number, image in enumerate(stream(path, "images.item", _EXPECTED)):
-        name = get(image, "filename", str, path, number)
-        sentences = get(image, "sentences", list, path, number)
-        coco_id = image.get("cocoid")
-        yield KarpathyImage(
-            name,
-            str(image.get("filepath") or ""),
-            split_name(get(image, "split", str, path, number), path.name),
-            coco_id if isinstance(coco_id, int) else None,
-            tuple(
-                (f"sentence {row.get('sentid', place)} of {path.name}", clean(row.get("raw")))
-                if isinstance(row, dict)
-                else (f"sentence {place} of {name} in {path.name}", "")
-                for place, row in enumerate(sentences)
-            ),
-        )
+        with problems.skipping():
+            name = get(image, "filename", str, path, number)
+            sentences = get(image, "sentences", list, path, number)
+            split = get(image, "split", str, path, number)
+            coco_id = image.get("cocoid")
+            yield KarpathyImage(
+                name,
+                str(image.get("filepath") or ""),
+                split_name(split, path.name),
+                coco_id if isinstance(coco_id, int) else None,
+                tuple(
+                    (f"sentence {row.get('sentid', place)} of {path.name}", clean(row.get("raw")))
+                    if isinstance(row, dict)
+                    else (f"sentence {place} of {name} in {path.name}", "")
+                    for place, row in enumerate(sentences)
+                ),
+            )
 
 
 def held_out_ids(path: Path, splits: tuple[str, ...]) -> set[int]:

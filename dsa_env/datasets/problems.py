@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dsa_env.errors import DSAError, unknown
@@ -52,6 +54,21 @@ class Problem:
         return f"{self.kind}: {self.where}" + (f" ({self.detail})" if self.detail else "")
 
 
+class BadRecordError(DSAError):
+    """A record of a file lacks a field or has another type of value there.
+
+    Args:
+        path: the file.
+        number: the record's number in it, from 0.
+        detail: what is wrong with it.
+    """
+
+    def __init__(self, path: Path, number: int, detail: str) -> None:
+        super().__init__(f"{path}: record {number} {detail}.")
+        self.where = f"record {number} of {path}"
+        self.detail = detail
+
+
 class Problems:
     """The problems of one dataset, in the order in which they were met.
 
@@ -86,6 +103,18 @@ class Problems:
         if self.on_bad == "fail":
             raise DSAError(f"{problem}; mend it, or leave out what is bad with --on-bad skip.")
         self._found.append(problem)
+
+    @contextmanager
+    def skipping(self) -> Iterator[None]:
+        """Report a record that is bad; the body handles one record and raises `BadRecordError`.
+
+        Raises:
+            DSAError: naming the record, when `on_bad` is "fail".
+        """
+        try:
+            yield
+        except BadRecordError as error:
+            self.report(BAD_RECORD, error.where, error.detail)
 
     def __len__(self) -> int:
         return len(self._found)

@@ -28,9 +28,8 @@ from dsa_env.datasets.coco import KARPATHY_FILE, image_folder
 from dsa_env.datasets.json_stream import get, stream
 from dsa_env.datasets.karpathy import find_karpathy, held_out_ids
 from dsa_env.datasets.mentions import Mentions, merge_plurals
-from dsa_env.datasets.problems import Problems
+from dsa_env.datasets.problems import BadRecordError, Problems
 from dsa_env.datasets.splitting import complete
-from dsa_env.errors import DSAError
 
 if TYPE_CHECKING:
     from dsa_env.datasets.registry import ReadOptions
@@ -125,16 +124,17 @@ def _number(record: Any, path: Path, place: int) -> int:
 def _images(path: Path, problems: Problems) -> Iterator[_Image]:
     seen: set[int] = set()
     for place, record in enumerate(stream(path, "item", _IMAGES)):
-        number = _number(record, path, place)
-        parts = urlsplit(get(record, "url", str, path, place)).path.split("/")
-        if len(parts) < 2 or not parts[-1] or not parts[-2]:
-            raise DSAError(f"{path}: record {place}'s url names no folder and file.")
-        if number in seen:
-            problems.report(kinds.DUPLICATE, f"image {number} of {path}")
-            continue
-        seen.add(number)
-        coco_id = record.get("coco_id")
-        yield _Image(number, sys.intern(parts[-2]), parts[-1], coco_id)
+        with problems.skipping():
+            number = _number(record, path, place)
+            parts = urlsplit(get(record, "url", str, path, place)).path.split("/")
+            if len(parts) < 2 or not parts[-1] or not parts[-2]:
+                raise BadRecordError(path, place, "has a url that names no folder and file")
+            if number in seen:
+                problems.report(kinds.DUPLICATE, f"image {number} of {path}")
+                continue
+            seen.add(number)
+            coco_id = record.get("coco_id")
+            yield _Image(number, sys.intern(parts[-2]), parts[-1], coco_id)
 
 
 def _without_test_images(
@@ -163,24 +163,25 @@ def _captions(
     """Up to `options.captions` regions of each wanted image, no phrase twice, in their order."""
     told: dict[int, list[tuple[str, str]]] = {}
     for place, record in enumerate(stream(path, "item", _REGIONS)):
-        number = _number(record, path, place)
-        if number not in known:
-            problems.report(kinds.UNKNOWN_IMAGE, f"record {place} of {path.name}", f"{number}")
-        elif number in told:
-            problems.report(kinds.DUPLICATE, f"image {number} of {path}")
-        elif number in wanted:
-            phrases: dict[str, tuple[str, str]] = {}
-            for n, region in enumerate(get(record, "regions", list, path, place)):
-                about = region if isinstance(region, dict) else {}
-                where = f"region {about.get('region_id', n)} of {path.name}"
-                text = clean(about.get("phrase"))
-                if text:
-                    phrases.setdefault(text.lower(), (where, text))
-                else:
-                    problems.report(kinds.EMPTY_CAPTION, where, f"of image {number}")
-            order = np.random.default_rng([options.seed, number]).permutation(len(phrases))
-            among = list(phrases.values())
-            told[number] = [among[n] for n in sorted(order[: options.captions])]
+        with problems.skipping():
+            number = _number(record, path, place)
+            if number not in known:
+                problems.report(kinds.UNKNOWN_IMAGE, f"record {place} of {path.name}", f"{number}")
+            elif number in told:
+                problems.report(kinds.DUPLICATE, f"image {number} of {path}")
+            elif number in wanted:
+                phrases: dict[str, tuple[str, str]] = {}
+                for n, region in enumerate(get(record, "regions", list, path, place)):
+                    about = region if isinstance(region, dict) else {}
+                    where = f"region {about.get('region_id', n)} of {path.name}"
+                    text = clean(about.get("phrase"))
+                    if text:
+                        phrases.setdefault(text.lower(), (where, text))
+                    else:
+                        problems.report(kinds.EMPTY_CAPTION, where, f"of image {number}")
+                order = np.random.default_rng([options.seed, number]).permutation(len(phrases))
+                among = list(phrases.values())
+                told[number] = [among[n] for n in sorted(order[: options.captions])]
     return told
 
 
@@ -190,16 +191,17 @@ def _objects(
     """The names of the objects of each wanted image, in lower case."""
     things: dict[int, frozenset[str]] = {}
     for place, record in enumerate(stream(path, "item", _OBJECTS)):
-        number = _number(record, path, place)
-        if number not in known:
-            problems.report(kinds.UNKNOWN_IMAGE, f"record {place} of {path.name}", f"{number}")
-        elif number in wanted:
-            names = (
-                sys.intern(clean(name).lower())
-                for thing in get(record, "objects", list, path, place)
-                for name in _names_of(thing)
-            )
-            things[number] = frozenset(filter(None, names)) | things.get(number, frozenset())
+        with problems.skipping():
+            number = _number(record, path, place)
+            if number not in known:
+                problems.report(kinds.UNKNOWN_IMAGE, f"record {place} of {path.name}", f"{number}")
+            elif number in wanted:
+                names = (
+                    sys.intern(clean(name).lower())
+                    for thing in get(record, "objects", list, path, place)
+                    for name in _names_of(thing)
+                )
+                things[number] = frozenset(filter(None, names)) | things.get(number, frozenset())
     return things
 
 

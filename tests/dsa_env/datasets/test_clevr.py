@@ -113,7 +113,7 @@ def test_what_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     with pytest.raises(DSAError, match=r"missing image: .*CLEVR_val_000000\.png"):
         read_split(root, "validation")
     scenes_file(root, "val").write_text('{"scenes": [{"objects": []}]}')
-    with pytest.raises(DSAError, match="lacks image_index"):
+    with pytest.raises(DSAError, match=r"record 0 of .* \(lacks 'image_index'"):
         read_scenes(scenes_file(root, "val"))
     scenes_file(root, "val").write_text('{"scenes": []}')
     with pytest.raises(DSAError, match="has no records at 'scenes"):
@@ -199,7 +199,7 @@ def test_captions_beside_the_scenes_are_checked(tmp_path: Path) -> None:
     document = json.loads(file.read_text())
     document["annotations"][2]["facts"] = "a red cube"
     file.write_text(json.dumps(document))
-    with pytest.raises(DSAError, match="record 2's 'facts' is no list of str"):
+    with pytest.raises(DSAError, match=r"record 2 of .*\(has 'facts' that are no str list"):
         read_by_name("clevr", tmp_path)
     document["annotations"] = [row for row in document["annotations"] if row["image_id"] != 1]
     document["annotations"][2] |= {"facts": [], "caption": " "}

@@ -265,13 +265,15 @@ def test_files_that_are_cut_off_missing_or_others_are_named(coco2017: Path) -> N
     with pytest.raises(DSAError, match=r"no records at 'images\.item'; it should be a COCO"):
         read_dataset("coco", coco2017)
     file.write_text('{"images": [{"id": "one", "file_name": "a.jpg"}]}')
-    with pytest.raises(DSAError, match="record 0 has str as 'id', which should be int"):
+    with pytest.raises(DSAError, match=r"record 0 of .* \(has str as 'id', which should be int\)"):
         read_dataset("coco", coco2017)
     document = json.loads(whole)
     document["annotations"][3]["image_id"] = [1]
     file.write_text(json.dumps(document))
-    with pytest.raises(DSAError, match="record 3 has list as 'image_id', which should be int"):
+    with pytest.raises(DSAError, match=r"record 3 of .* \(has list as 'image_id', which"):
         read_dataset("coco", coco2017)
+    left = read_dataset("coco", coco2017, ReadOptions(on_bad="skip"))
+    assert left.problems.counts == {"bad record": 1}
     document["annotations"][3] |= {"image_id": 1, "id": [5]}
     file.write_text(json.dumps(document))
     assert not read_dataset("coco", coco2017).problems

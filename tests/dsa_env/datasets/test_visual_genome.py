@@ -131,13 +131,15 @@ def test_what_is_bad_is_named_counted_and_left_out(root: Path) -> None:
     regions[2]["regions"] = []
     regions.append({**regions[4]})
     regions.append({"id": 99, "regions": []})
+    regions.append({"id": 7})
+    regions.append(None)
     (root / "region_descriptions.json").write_text(json.dumps(regions))
     with pytest.raises(DSAError, match=r"missing image: .*VG_100K/2\.jpg"):
         read_dataset("visual_genome", root)
     dataset = read_dataset("visual_genome", root, ReadOptions(on_bad="skip"))
     assert dataset.problems.counts == {
         "missing image": 1, "empty caption": 1, "no captions": 1, "unknown image": 1,
-        "duplicate": 1,
+        "duplicate": 2, "bad record": 1,
     }  # fmt: skip
     assert {int(picture.file.stem) for picture in _all(dataset)} == set(range(1, 13)) - {2, 3}
 
@@ -153,7 +155,7 @@ def test_files_that_are_cut_off_or_others_are_named(root: Path) -> None:
         with pytest.raises(DSAError, match=rf"{name}\.json has no records"):
             read_dataset("visual_genome", root)
         file.write_text('[{"image": 1}]')
-        with pytest.raises(DSAError, match=rf"{name}\.json: record 0 lacks 'id'"):
+        with pytest.raises(DSAError, match=rf"record 0 of .*{name}\.json \(lacks 'id'"):
             read_dataset("visual_genome", root)
     with pytest.raises(DSAError, match=r"image_data\.json does not exist"):
         read_dataset("visual_genome", root / "VG_100K")
