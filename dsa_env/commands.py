@@ -260,7 +260,7 @@ def build(
         device=device,
         coarse=coarse,
         regions_by=regions_by,
-        labels=_labels(labels),
+        labels=read_labels(labels),
         dtype=dtype,
         batch=batch,
         text=text,
@@ -283,7 +283,7 @@ def build(
     _tell(bank, out, _train_hallucination(bank, seed), as_json)
 
 
-def _labels(given: str | None) -> tuple[str, ...] | None:
+def read_labels(given: str | None) -> tuple[str, ...] | None:
     """The words of --labels: separated by commas, or the lines of a file."""
     if given is None:
         return None

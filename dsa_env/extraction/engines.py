@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dsa_env.errors import unknown
+from dsa_env.errors import DSAError, unknown
 from dsa_env.extraction.models import Looked, Models
 from dsa_env.extraction.settings import BuildSettings
 
@@ -17,13 +17,18 @@ def check_engine(engine: str) -> None:
     """Refuses an engine that does not exist or that is not installed, before any work.
 
     Raises:
-        DSAError: naming the nearest engine.
-        ModuleNotFoundError: for "ray" without the extra of that name.
+        DSAError: naming the nearest engine, or the extra to install.
     """
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
     if engine == "ray":
-        importlib.import_module("ray.data")
+        try:
+            importlib.import_module("ray.data")
+        except ImportError as error:
+            raise DSAError(
+                f"--engine ray needs Ray, which cannot be imported ({error}); install it with: "
+                "pip install 'dsa-env[ray]'"
+            ) from error
 
 
 def extract(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from dsa_env.extraction.settings import BuildSettings
 
 WORTH = 128
 """Pictures that are worth another process."""
+SMALL = 64 * 2**20
+"""Bytes of weights of models that several threads make no faster."""
 SHARE = 0.25
 """Of the machine's memory that copies of the models may take."""
 
@@ -44,7 +47,8 @@ def extract_locally(
     workers = max(1, min(workers or os.cpu_count() or 1, most))
     on_cpu = settings.device == "cpu"
     if not parts or (on_cpu and workers == 1 and copies is None):
-        yield from map(models.look, parts)
+        with _threads(1 if models.bytes <= SMALL else None):
+            yield from map(models.look, parts)
         return
     if copies is None:
         copies = on_cpu and models.bytes * workers <= SHARE * _memory()
@@ -70,6 +74,19 @@ def make_looker(settings: BuildSettings) -> Any:
 def _ask(files: Sequence[Path]) -> Talk[Looked]:
     looked: Looked = yield files
     return looked
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """As many torch threads while the body runs; None leaves them as they are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _memory() -> int:
