@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dsa_env.build import build_bank
+from dsa_env.datasets import Caption, Dataset, Picture, Problems
 from dsa_env.datasets.clevr import write_world
 from dsa_env.encoders.protocol import Views
 from dsa_env.extraction import BuildSettings, Looked, extract, load_models
@@ -97,3 +99,16 @@ def test_two_workers_one_killed_see_what_one_process_sees(
     while victims[0] in workers():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_the_bank_is_the_same_bank(cluster: None, parts: list[list[Path]], tmp_path: Path) -> None:
+    files = [file for part in parts[:2] for file in part]
+    pictures = [Picture(file, (Caption(f"picture {n}"),)) for n, file in enumerate(files)]
+
+    def built(engine: str) -> str:
+        dataset = Dataset("world", files[0].parent, {"train": pictures}, {}, Problems("skip"))
+        bank = build_bank(dataset, tmp_path / engine, SETTINGS, workers=1, engine=engine)
+        assert dataset.problems.counts == {"broken image": 1}
+        return bank.sha256
+
+    assert built("ray") == built("local")
