@@ -83,7 +83,7 @@ def build_bank(
     if not any(picture.captions for picture in pictures):
         raise DSAError(f"{dataset.root} has no captions in its splits {', '.join(splits)}")
     models = models or load_models(settings)
-    check_engine(engine)
+    check_engine(engine, workers)
     precision = check_rankings(models, settings, pictures, accept=accept_dtype)
     writer = BankWriter(
         out,

@@ -334,7 +334,7 @@ def _from_dataset(
     from dsa_env.datasets.registry import DATASETS, read_dataset
     from dsa_env.extraction.engines import check_engine
 
-    check_engine(engine)
+    check_engine(engine, workers)
     if name != "scenes" and root is None:
         raise DSAError(f"--dataset {name} needs --root; it must hold {DATASETS[name].files}")
     if root is None or name == "scenes":

@@ -13,12 +13,14 @@ from dsa_env.extraction.settings import BuildSettings
 ENGINES = ("local", "ray")
 
 
-def check_engine(engine: str) -> None:
+def check_engine(engine: str, workers: int | None = None) -> None:
     """Refuses an engine that does not exist or that is not installed, before any work.
 
     Raises:
-        DSAError: naming the nearest engine, or the extra to install.
+        DSAError: naming the nearest engine, or the extra to install; for less than one worker.
     """
+    if workers is not None and workers < 1:
+        raise DSAError(f"--workers must be at least 1, not {workers}.")
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
     if engine == "ray":
@@ -51,7 +53,7 @@ def extract(
     Raises:
         DSAError: for an unknown engine, or work at which workers die again and again.
     """
-    check_engine(engine)
+    check_engine(engine, workers)
     if engine == "ray":
         from dsa_env.extraction.ray_engine import extract_with_ray
 

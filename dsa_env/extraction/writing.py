@@ -50,8 +50,10 @@ def write_views(
     the others follow each other without gaps.
     """
     note = writer.note or {"looked": 0, "bad": [], "arrays": []}
+    told = {problem.where for problem in dataset.problems}  # where this process was interrupted
     for index, kind, detail in note["bad"]:
-        dataset.problems.report(kind, pictures[index].file, detail)
+        if str(pictures[index].file) not in told:
+            dataset.problems.report(kind, pictures[index].file, detail)
     first, looked_at = note["looked"], note["looked"]
     files = [picture.file for picture in pictures]
     parts = [files[n : n + settings.batch] for n in range(first, len(files), settings.batch)]
@@ -62,7 +64,8 @@ def write_views(
         for part, looked in zip(parts, looks, strict=True):
             for one in looked.bad:
                 index = looked_at + one.index
-                dataset.problems.report(one.kind, files[index], one.detail)
+                if str(files[index]) not in told:
+                    dataset.problems.report(one.kind, files[index], one.detail)
                 note["bad"].append([index, one.kind, one.detail])
             looked_at += len(part)
             seconds += looked.seconds

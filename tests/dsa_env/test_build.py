@@ -185,9 +185,10 @@ def test_pictures_can_be_fatal_and_the_build_goes_on_when_they_are_skipped(
     assert build_bank(skipping, tmp_path / "bank", settings, workers=1).n_images == 30
 
 
+@pytest.mark.parametrize("same_process", [True, False])
 @pytest.mark.parametrize("where", ["write_rows", "shrink", "write"])
 def test_an_interrupted_build_knows_what_it_had_skipped(
-    world: Path, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+    world: Path, tmp_path: Path, where: str, same_process: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dsa_env.extraction.writing.SHARD", 8)
     settings = _settings(world, batch=4)
@@ -207,7 +208,7 @@ def test_an_interrupted_build_knows_what_it_had_skipped(
         patched.setattr("dsa_env.extraction.writing.TEXTS", 20)
         with pytest.raises(KeyboardInterrupt):
             build_bank(damaged, tmp_path / "bank", settings, workers=1)
-    again = _damaged(world, tmp_path, "skip")
+    again = damaged if same_process else _damaged(world, tmp_path, "skip")
     resumed = build_bank(again, tmp_path / "bank", settings, workers=1)
     resumed.verify()
     assert again.problems.counts == {"missing image": 1, "broken image": 1}

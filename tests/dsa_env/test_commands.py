@@ -70,6 +70,7 @@ def test_labels_are_words_or_a_file_of_lines(
         (["--dtype", "bf17"], "Did you mean 'bf16'"),
         (["--device", "cuda:99"], "--device cpu"),
         (["--batch", "0"], "--batch must be at least 1"),
+        (["--workers", "-1"], "--workers must be at least 1"),
         (["--on-bad", "skp"], "Did you mean 'skip'"),
         (["--limit", "0"], "--limit must be at least 1"),
         (["--labels", " , "], "holds no words"),
