@@ -206,6 +206,7 @@ def test_a_bank_from_official_files(
     assert json.loads((tmp_path / "bank" / "problems.json").read_text())["problems"] == []
     if write in (coco, visual_genome, clevr):
         assert bank.fact_features is not None
+        assert summary["hallucination"]["overall"]["auroc"] >= 0
 
 
 def test_agents_train_and_are_judged_on_coco(
