@@ -71,6 +71,10 @@ def test_the_readme_does_what_it_says(
     exec(bank, names)
     (tmp_path / "my_rewards.py").write_text(reward)
     monkeypatch.syspath_prepend(str(tmp_path))
+    for name, rows in (("text", 90), ("image", 30), ("prototypes", 7)):
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=(rows, 8)))
+    pairs = "\n".join(f"{n},{n % 30}" for n in range(90))
+    (tmp_path / "pairs.csv").write_text(f"text,image\n{pairs}\n")
     draw_world(tmp_path / "CLEVR_v1.0", {"train": 24, "validation": 8, "test": 8}, workers=1)
     clip, detr = small_models(tmp_path)
     stand_ins = {"openai/clip-vit-base-patch32": clip, "facebook/detr-resnet-50": detr}

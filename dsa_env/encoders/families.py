@@ -34,7 +34,7 @@ class Family:
 
 _SIGLIP = "the towers' embeddings; patches through the attention-pooling head"
 
-FAMILIES = {
+FAMILIES: dict[str, Family] = {
     "clip": Family(
         "dsa_env.encoders.dual:ClipEncoder",
         "CLIP: the towers' embeddings; patches through the visual projection",

@@ -42,6 +42,19 @@ def run_json(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     return document
 
 
+EXTRAS = {
+    "encoders",
+    "agents",
+    "tuning",
+    "distributed",
+    "faiss",
+    "datasets",
+    "ray",
+    "dev",
+    "all",
+}
+
+
 def test_an_installation_shows_versions_extras_and_names(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -50,9 +63,7 @@ def test_an_installation_shows_versions_extras_and_names(
     assert facts["version"] == dsa_env.__version__
     assert facts["environments"] == ["DSA/Retrieval-v0"]
     assert facts["dependencies"]["numpy"] == np.__version__
-    assert {"encoders", "agents", "tuning", "distributed", "faiss", "dev", "all"} == set(
-        facts["extras"]
-    )
+    assert EXTRAS == set(facts["extras"])
     assert "clipped" in facts["rewards"]
     assert "ppo" in facts["algorithms"]
     assert facts["samplers"][0] == "gp"
