@@ -189,7 +189,7 @@ def _describe(models: Models, settings: BuildSettings) -> dict[str, Any]:
 def _facts(pictures: Sequence[Picture]) -> dict[str, Any] | None:
     """Asserted facts, which captions assert them and of which pictures they hold.
 
-    A picture of which nothing is known has no facts, so that nothing is asked about it.
+    Of a picture of which nothing is known nothing is asked or judged.
     """
     told = [caption for picture in pictures for caption in picture.captions]
     names = sorted(set(chain.from_iterable(caption.facts for caption in told)))
@@ -206,6 +206,7 @@ def _facts(pictures: Sequence[Picture]) -> dict[str, Any] | None:
             else []
             for picture in pictures
         ],
+        "known": [picture.facts_known for picture in pictures],
     }
 
 

@@ -220,8 +220,16 @@ def as_kinds(kinds: Any, n: int, name: str) -> tuple[tuple[str, ...], NDArray[np
 def put_facts(
     allocate: Allocate, facts: Mapping[str, Any], texts: int, images: int
 ) -> tuple[list[str] | None, tuple[str, ...]]:
-    """Copy the facts {"features", "text", "image"[, "names", "kinds"]}; returns names, kinds."""
-    options = ("features", "text", "image", "names", "kinds")
+    """Copy the facts; returns their names and kinds.
+
+    Args:
+        allocate: makes an array of the bank.
+        facts: ``features``, ``text`` and ``image``; ``names``, ``kinds`` and ``known`` ([N] whether
+            an image's facts were looked for at all) may be there.
+        texts: number of texts.
+        images: number of images.
+    """
+    options = ("features", "text", "image", "names", "kinds", "known")
     for key in facts:
         if key not in options:
             raise unknown("entry of facts", key, options)
@@ -231,6 +239,11 @@ def put_facts(
     n = len(put_features(allocate, "fact_features", facts["features"]))
     put_ragged(allocate, "text_facts", as_ragged(facts["text"], "facts['text']", texts, n))
     put_ragged(allocate, "image_facts", as_ragged(facts["image"], "facts['image']", images, n))
+    known = np.asarray(facts.get("known", np.ones(images)), dtype=np.bool_)
+    if known.shape != (images,):
+        raise BankError(f"facts['known'] has shape {list(known.shape)}; it must be [{images}].")
+    if not known.all():
+        allocate("image_facts_known", known.shape, np.int8)[:] = known
     fact_kinds, codes = as_kinds(facts.get("kinds"), n, "facts['kinds']")
     if codes is not None:
         allocate("fact_kind", codes.shape, np.int8)[:] = codes

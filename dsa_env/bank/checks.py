@@ -110,6 +110,7 @@ def check_all(arrays: Mapping[str, Array], manifest: Mapping[str, Any], where: s
     _check_ragged("image_facts", arrays, facts, where)
     _check_range("image_split", arrays, len(SPLITS), where)
     _check_range("text_split", arrays, len(SPLITS), where)
+    _check_range("image_facts_known", arrays, 2, where)
     _check_range("text_kind", arrays, kinds, where)
     _check_range("fact_kind", arrays, fact_kinds, where)
     if "image_regions" in arrays:

@@ -131,6 +131,12 @@ class FeatureBank:
         return self._ragged("image_facts")
 
     @cached_property
+    def image_facts_known(self) -> NDArray[np.bool_]:
+        """[N] whether it is known which facts hold of an image; nobody may have looked."""
+        known = self._arrays.get("image_facts_known")
+        return np.ones(self.n_images, np.bool_) if known is None else np.asarray(known, np.bool_)
+
+    @cached_property
     def texts(self) -> list[str] | None:
         """The texts as strings; read when first asked for."""
         return self._list("texts", self.n_texts)
@@ -289,7 +295,8 @@ class FeatureBank:
                 draws 70/15/15 train, validation, test by image from `seed`.
             kinds: the kind of each text, T names.
             facts: {"features": [F, D], "text": facts each text asserts, "image": facts that hold
-                in each image, "names": F strings (optional), "kinds": F names (optional)}.
+                in each image; optional "names": F strings, "kinds": F names, "known": [N] bool,
+                whether it is known what holds in an image}.
             severity: [T, N] in [0, 1], a severity of one's own.
             texts: T strings.
             image_files: N paths of pictures.

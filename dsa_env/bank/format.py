@@ -65,6 +65,7 @@ ARRAYS: dict[str, ArraySpec] = {
     "text_facts_indices": ArraySpec(("text facts",), ("int32",), "index"),
     "image_facts_indptr": ArraySpec(("N+1",), ("int64",), "index"),
     "image_facts_indices": ArraySpec(("image facts",), ("int32",), "index"),
+    "image_facts_known": ArraySpec(("N",), ("int8",), "index"),
     "severity": ArraySpec(("T", "N"), _FLOAT, "share"),
 }
 TOGETHER = (

@@ -60,7 +60,7 @@ def pair_unsupported(
         image_ids: [P] ids of the images.
 
     Returns:
-        [P] float32 in [0, 1]; NaN where the text asserts no fact, or the bank has no facts.
+        [P] float32 in [0, 1]; NaN where the text asserts no fact, or the image's are not known.
     """
     texts, images = np.asarray(text_ids, np.int64), np.asarray(image_ids, np.int64)
     share = np.full(len(texts), np.nan, dtype=np.float32)
@@ -77,6 +77,6 @@ def pair_unsupported(
         )
         supported: NDArray[np.float64] = np.asarray(asserted.multiply(holding).sum(axis=1)).ravel()
         total = np.diff(asserted.indptr)
-        with np.errstate(invalid="ignore"):
-            share[part] = np.where(total > 0, 1 - supported / total, np.nan)
+        judged = (total > 0) & bank.image_facts_known[images[part]]
+        share[part] = np.where(judged, 1 - supported / np.maximum(total, 1), np.nan)
     return share

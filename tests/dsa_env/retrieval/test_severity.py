@@ -34,6 +34,22 @@ def test_the_share_of_asserted_facts_that_do_not_hold() -> None:
     np.testing.assert_array_equal(pair_unsupported(bank_with(), [1, 1], [2, 2]), 0.0)
 
 
+def test_nothing_is_judged_on_a_picture_that_nobody_looked_at(tmp_path: Path) -> None:
+    facts = {
+        "features": np.eye(4, 3) + 0.1,
+        "text": [[0], [3], [1]],
+        "image": [[0], [], [1]],
+        "known": [True, False, True],
+    }
+    bank = bank_with(facts=facts, path=tmp_path / "bank")
+    bank.verify()
+    assert FeatureBank.open(tmp_path / "bank").image_facts_known.tolist() == facts["known"]
+    np.testing.assert_array_equal(pair_unsupported(bank, [0, 0, 0], [0, 1, 2]), [0, np.nan, 1])
+    assert "image_facts_known" not in bank_with().manifest["arrays"]
+    with pytest.raises(BankError, match="known"):
+        bank_with(facts=facts | {"known": [True]})
+
+
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     texts, images = np.divmod(np.arange(9), 3)
     whole = pair_unsupported(bank_with(), texts, images)
