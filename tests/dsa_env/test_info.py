@@ -63,7 +63,7 @@ def test_an_installation_shows_versions_extras_and_names(
     assert facts["version"] == dsa_env.__version__
     assert facts["environments"] == ["DSA/Retrieval-v0"]
     assert facts["dependencies"]["numpy"] == np.__version__
-    assert EXTRAS == set(facts["extras"])
+    assert set(facts["extras"]) == EXTRAS
     assert "clipped" in facts["rewards"]
     assert "ppo" in facts["algorithms"]
     assert facts["samplers"][0] == "gp"
