@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dsa_env.bank import FeatureBank, resolve_bank
 from dsa_env.bank.format import SPLITS
-from dsa_env.curves.lookup import look_up
+from dsa_env.curves.lookup import BINS, clip_actions, first_segments, look_up
 from dsa_env.errors import DSAError, unknown
 from dsa_env.oracle import best_granularity
 from dsa_env.outcome import Outcome
@@ -27,6 +28,22 @@ Observation = dict[str, NDArray[np.float32]]
 
 START = np.float32(0.5)
 """The granularity that a refining agent (horizon above 1) is shown before its first action."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step of B environments led to.
+
+    Attributes:
+        values: the rewards [B] or [B, m] float64.
+        outcome: what they were given for.
+        info: makes the info, name -> [B] array with the same keys every time; most of what a
+            trainer never looks at costs more than the step itself.
+    """
+
+    values: NDArray[np.float64]
+    outcome: Outcome
+    info: Callable[[], dict[str, Any]]
 
 
 class RetrievalCore:
@@ -187,12 +204,11 @@ class RetrievalCore:
         recall = (rank <= self.k).astype(np.float32)
         return Outcome(asked, used, rank, recall, severity, item, self.k)
 
-    def step(self, query: NDArray[np.int64], g: NDArray[np.float32]) -> tuple[Any, dict[str, Any]]:
-        """`evaluate` with the info of a step.
+    def step(self, query: NDArray[np.int64], g: NDArray[np.float32]) -> Step:
+        """`evaluate` as a step of the environment; its info is made when it is asked for.
 
-        Returns:
-            values: [B] or [B, m] float64.
-            info: name -> [B] array, ``reward_terms`` a dict of such; the same keys every time.
+        Raises:
+            DSAError: the reward breaks its contract, or changed its form since it was first tried.
         """
         raw, terms, outcome = self.evaluate(query, g)
         if terms.keys() != set(self.term_names) or raw.shape[1:] != self._value_shape:
@@ -201,10 +217,13 @@ class RetrievalCore:
                 f"{list(terms)}, before (B, *{self._value_shape}) and {list(self.term_names)}; "
                 "return the same at every call."
             )
-        values = raw.astype(np.float64)
-        best, _ = self.oracle()
-        oracle_reward = best[query]
-        info = {
+        return Step(raw.astype(np.float64), outcome, lambda: self._info(raw, terms, outcome))
+
+    def _info(self, raw: NDArray[Any], terms: Terms, outcome: Outcome) -> dict[str, Any]:
+        """The info of a step: name -> [B] array, ``reward_terms`` a dict of such."""
+        values, query = raw.astype(np.float64), outcome.query
+        oracle_reward = self.oracle()[0][query]
+        return {
             "query": query.astype(np.int64),
             "rank": outcome.rank.astype(np.float64),
             "recall": outcome.recall.astype(np.float64),
@@ -215,7 +234,6 @@ class RetrievalCore:
             "regret": oracle_reward - values if values.ndim == 1 else oracle_reward.copy(),
             "reward_terms": {name: term.astype(np.float64) for name, term in terms.items()},
         }
-        return values, info
 
     def oracle(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The best reward of each query and a g that earns it, over all g in [0, 1].
@@ -228,15 +246,18 @@ class RetrievalCore:
         return self._oracle
 
     @functools.cached_property
-    def _curves(self) -> tuple[Any, Any, Any, Any, Any]:
+    def _curves(self) -> tuple[Any, Any, Any, Any, Any, Any]:
         """What `look_up` needs of the outcome curves, contiguous and of the types it takes."""
         curves = self.retrieval.curves
+        indptr = np.ascontiguousarray(curves.indptr, dtype=np.int64)
+        start = np.ascontiguousarray(curves.start, dtype=np.float64)
         return (
-            np.ascontiguousarray(curves.indptr, dtype=np.int64),
-            np.ascontiguousarray(curves.start, dtype=np.float64),
+            indptr,
+            start,
             np.ascontiguousarray(curves.rank, dtype=np.float32),
             np.ascontiguousarray(curves.severity, dtype=np.float32),
             np.ascontiguousarray(curves.item, dtype=np.int32),
+            first_segments(indptr, start, BINS),
         )
 
     @functools.cached_property
@@ -308,14 +329,13 @@ def check_actions(actions: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> ND
             f"Expected actions of shape {shapes[0]}, the granularity g in [0, 1], got shape "
             f"{array.shape}; reshape them."
         )
-    flat = array.reshape(-1)
-    if np.isnan(flat).any():
-        where = int(np.flatnonzero(np.isnan(flat))[0])
+    g, where = clip_actions(np.ascontiguousarray(array.reshape(-1)))
+    if where >= 0:
         raise DSAError(
             f"Action {where} is NaN: the policy has diverged; lower its learning rate or check "
             "what it is fed."
         )
-    return np.clip(flat, 0.0, 1.0)
+    return g
 
 
 def _whole(name: str, value: Any) -> int:

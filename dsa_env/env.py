@@ -168,9 +168,9 @@ class RetrievalEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
     ) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
         """Rank the gallery with granularity `action` ([1], clipped to [0, 1])."""
         g = check_actions(action, ((1,), ()))
-        values, terminated, info = self._episodes.advance(g)
-        reward = float(values[0]) if values.ndim == 1 else values[0]
-        return self._first_observation(), reward, terminated, False, first_info(info)
+        step, terminated = self._episodes.advance(g)
+        reward = float(step.values[0]) if step.values.ndim == 1 else step.values[0]
+        return self._first_observation(), reward, terminated, False, first_info(step.info())
 
     def render(self) -> Any:
         """The last step as text (``"ansi"``) or as a picture [H, W, 3] uint8 (``"rgb_array"``)."""

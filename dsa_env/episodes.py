@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsa_env.core import START, Observation, RetrievalCore
+from dsa_env.core import START, Observation, RetrievalCore, Step
 from dsa_env.errors import DSAError, unknown
 
 GAMMA = 0x9E3779B97F4A7C15
@@ -76,12 +76,8 @@ class Episodes:
         """The observation of the present state, fresh arrays [B, ...]."""
         return self.core.observe(self.query, self.granularity, self.retrieved)
 
-    def advance(self, g: NDArray[np.float32]) -> tuple[Any, bool, dict[str, Any]]:
-        """Use granularity g [B].
-
-        Returns:
-            The reward's values [B] or [B, m], whether the episodes have ended, and the info.
-        """
+    def advance(self, g: NDArray[np.float32]) -> tuple[Step, bool]:
+        """Use granularity g [B]; returns the step and whether the episodes have ended."""
         if self.elapsed < 0:
             raise DSAError("No episode is running: call reset() before step().")
         if self.elapsed >= self.core.horizon:
@@ -89,10 +85,10 @@ class Episodes:
                 f"The episode ended after its {self.core.horizon} step(s): call reset() before "
                 "step()."
             )
-        values, info = self.core.step(self.query, g)
-        self.granularity, self.retrieved = g, info["retrieved"]
+        step = self.core.step(self.query, g)
+        self.granularity, self.retrieved = g, step.outcome.retrieved
         self.elapsed += 1
-        return values, self.elapsed >= self.core.horizon, info
+        return step, self.elapsed >= self.core.horizon
 
     def _restart(self, query: NDArray[np.int64]) -> None:
         self.query = query

@@ -36,40 +36,54 @@ def unbatch(observation: dict[str, NDArray[Any]]) -> NDArray[np.object_]:
     return single
 
 
-class FinalInfos(dict[str, Any]):
-    """Infos whose ``"final_obs"`` is made when it is first asked for.
+class LazyInfos(dict[str, Any]):
+    """Infos whose entries are made when one is first asked for, ``"final_obs"`` apart.
 
     One dict per environment and step is what makes vector environments slow, and most trainers
     never look at them. In every other respect this is a plain dict, and it copies and pickles as
     one.
 
     Args:
-        infos: everything but ``"final_obs"``.
-        make: makes ``"final_obs"``.
+        make: makes all entries but ``"final_obs"``.
+        make_final: makes ``"final_obs"``; None where there is none.
     """
 
-    def __init__(self, infos: dict[str, Any], make: Callable[[], Any]) -> None:
-        super().__init__(infos)
-        self._make: Callable[[], Any] | None = make
+    def __init__(
+        self, make: Callable[[], dict[str, Any]], make_final: Callable[[], Any] | None = None
+    ) -> None:
+        super().__init__()
+        self._make: Callable[[], dict[str, Any]] | None = make
+        self._make_final = make_final
 
     def fill(self) -> None:
-        """Make ``"final_obs"`` unless that was done."""
-        if self._make is not None:
-            make, self._make = self._make, None
+        """Make whatever was not made yet."""
+        self._fill_entries()
+        if self._make_final is not None:
+            make, self._make_final = self._make_final, None
             dict.__setitem__(self, "final_obs", make())
 
+    def _fill_entries(self) -> None:
+        if self._make is not None:
+            make, self._make = self._make, None
+            dict.update(self, make())
+
     def __missing__(self, key: str) -> Any:
-        if key == "final_obs" and self._make is not None:
+        if self._make is not None:
+            self._fill_entries()
+            return self[key]
+        if key == "final_obs" and self._make_final is not None:
             self.fill()
             return self[key]
         raise KeyError(key)
 
     def __contains__(self, key: object) -> bool:
-        return super().__contains__(key) or (key == "final_obs" and self._make is not None)
+        self._fill_entries()
+        return super().__contains__(key) or (key == "final_obs" and self._make_final is not None)
 
     def __setitem__(self, key: str, value: Any) -> None:
+        self._fill_entries()
         if key == "final_obs":
-            self._make = None
+            self._make_final = None
         super().__setitem__(key, value)
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
@@ -79,7 +93,7 @@ class FinalInfos(dict[str, Any]):
 def _after_filling(name: str) -> Callable[..., Any]:
     plain = getattr(dict, name)
 
-    def method(self: FinalInfos, *args: Any, **kwargs: Any) -> Any:
+    def method(self: LazyInfos, *args: Any, **kwargs: Any) -> Any:
         self.fill()
         return plain(self, *args, **kwargs)
 
@@ -92,4 +106,4 @@ for _name in (
     *("__repr__", "__reversed__", "__ror__", "copy", "get", "items", "keys", "pop", "popitem"),
     *("setdefault", "update", "values"),
 ):
-    setattr(FinalInfos, _name, _after_filling(_name))
+    setattr(LazyInfos, _name, _after_filling(_name))

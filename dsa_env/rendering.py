@@ -96,7 +96,8 @@ def view(core: RetrievalCore, query: int, g: float | None) -> View:
     items: tuple[Item, ...] = ()
     if g is not None:
         items = _best(core, query, float(g))
-        values, info = core.step(np.array([query]), np.array([g], dtype=np.float32))
+        step = core.step(np.array([query]), np.array([g], dtype=np.float32))
+        values, info = step.values, step.info()
         terms = {name: float(term[0]) for name, term in info["reward_terms"].items()}
         numbers = _numbers(values[0], info)
     asked = _item(core, int(retrieval.query_ids[query]), picture=not to_image)

@@ -13,11 +13,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from dsa_env.core import Observation, RetrievalCore, check_actions
+from dsa_env.core import Observation, RetrievalCore, Step, check_actions
 from dsa_env.env import RENDER_MODES
 from dsa_env.episodes import Episodes, draw_key
 from dsa_env.errors import DSAError, unknown
-from dsa_env.infos import FinalInfos, unbatch, with_masks
+from dsa_env.infos import LazyInfos, unbatch, with_masks
 
 if TYPE_CHECKING:
     from dsa_env.bank import FeatureBank
@@ -32,7 +32,7 @@ class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any
     with s, does exactly what a `RetrievalEnv` does that is seeded with s + i.
 
     ``infos`` follows Gymnasium's convention: arrays [num_envs] with a mask ``_key`` for each key.
-    ``infos["final_obs"]`` is made when it is first asked for, so who does not need it pays nothing.
+    They are made when they are first asked for, so who does not need them pays nothing.
 
     Args:
         num_envs: number of environments.
@@ -109,20 +109,29 @@ class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any
         """Use granularities [num_envs, 1], clipped to [0, 1]; rewards are float64."""
         g = check_actions(actions, ((self.num_envs, 1), (self.num_envs,)))
         state = self._episodes
-        values, terminated, info = state.advance(g)
+        step, terminated = state.advance(g)
         self._shown = state.query, g
-        infos = with_masks(info, self.num_envs)
         if terminated:
             last = (state.query, state.granularity, state.retrieved)
-            everyone = np.ones(self.num_envs, dtype=np.bool_)
-            final = {"_final_obs": everyone, "final_info": infos, "_final_info": everyone.copy()}
-            infos = FinalInfos(
-                {**final, **with_masks(state.begin(), self.num_envs)},
-                lambda: unbatch(self.core.observe(*last)),
+            begun = state.begin()
+            infos = LazyInfos(
+                lambda: self._final_info(step, begun), lambda: unbatch(self.core.observe(*last))
             )
+        else:
+            infos = LazyInfos(lambda: with_masks(step.info(), self.num_envs))
         terminations = np.full(self.num_envs, terminated)
         truncations = np.zeros(self.num_envs, dtype=np.bool_)
-        return state.observe(), values, terminations, truncations, infos
+        return state.observe(), step.values, terminations, truncations, infos
+
+    def _final_info(self, step: Step, begun: dict[str, Any]) -> dict[str, Any]:
+        """The infos of a step that ended the episodes, ``final_obs`` left out."""
+        everyone = np.ones(self.num_envs, dtype=np.bool_)
+        return {
+            "_final_obs": everyone,
+            "final_info": with_masks(step.info(), self.num_envs),
+            "_final_info": everyone.copy(),
+            **with_masks(begun, self.num_envs),
+        }
 
     def render(self) -> tuple[Any, ...] | None:
         """A frame for each environment: the step just taken, also where a new episode has begun."""

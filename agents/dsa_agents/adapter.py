@@ -90,11 +90,11 @@ class CoreVecEnv(VecEnv):
                 "The policy has diverged (its action is NaN); lower learning_rate or check the "
                 "bank with `dsa info`."
             )
-        values, ended, _ = self._episodes.advance(g)
+        step, ended = self._episodes.advance(g)
         if ended:
             self._episodes.begin()
         dones = self._ended if ended else self._running
-        return self._observe(), values.astype(np.float32), dones.copy(), self._infos
+        return self._observe(), step.values.astype(np.float32), dones.copy(), self._infos
 
     def get_state(self) -> dict[str, NDArray[Any]]:
         """Everything that later steps depend on, as arrays."""

@@ -149,7 +149,8 @@ def test_regret_is_never_negative(granularities: list[float], direction: str) ->
     for reward in SCALAR_REWARDS:
         made = core(direction, reward=reward)
         query = np.arange(len(g)) * 7 % made.n_queries
-        values, info = made.step(query, g)
+        step = made.step(query, g)
+        values, info = step.values, step.info()
         assert (info["regret"] >= 0).all()
         np.testing.assert_array_equal(info["oracle_reward"], values + info["regret"])
 
@@ -177,7 +178,7 @@ def test_a_refining_agent_sees_what_it_retrieved(direction: str) -> None:
     assert not start["retrieved"].any()
     np.testing.assert_array_equal(start["granularity"], np.full((6, 1), 0.5))
     g = np.linspace(0, 1, 6, dtype=np.float32)
-    _, info = made.step(query, g)
+    info = made.step(query, g).info()
     seen = made.observe(query, g, info["retrieved"])
     np.testing.assert_array_equal(seen["granularity"], g[:, None])
     top = info["retrieved"]
@@ -212,7 +213,8 @@ def test_a_replaced_retrieval_is_used_throughout() -> None:
 
 def test_a_vector_reward_has_a_space_and_no_oracle() -> None:
     made = core(reward="terms")
-    values, info = made.step(np.arange(4), np.linspace(0, 1, 4, dtype=np.float32))
+    step = made.step(np.arange(4), np.linspace(0, 1, 4, dtype=np.float32))
+    values, info = step.values, step.info()
     assert values.shape == (4, 2)
     assert made.reward_space is not None
     assert made.reward_space.shape == (2,)

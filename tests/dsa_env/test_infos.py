@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 from gymnasium.vector import VectorEnv
 
-from dsa_env.infos import FinalInfos, first_info, unbatch, with_masks
+from dsa_env.infos import LazyInfos, first_info, unbatch, with_masks
 
 INFO: dict[str, Any] = {
     "rank": np.array([1.0, 2.5]),
@@ -44,21 +46,47 @@ def test_observations_come_apart_into_one_dict_each() -> None:
 
 
 def test_what_is_made_on_demand_is_made_once() -> None:
-    calls: list[int] = []
-    infos = FinalInfos({"query": 1}, lambda: calls.append(1) or "made")
+    calls: list[str] = []
+
+    def make() -> dict[str, Any]:
+        calls.append("entries")
+        return {"query": 1}
+
+    def final() -> str:
+        calls.append("final")
+        return "made"
+
+    infos = LazyInfos(make, final)
+    assert not calls
     assert "final_obs" in infos
     assert infos["query"] == 1
-    assert not calls
+    assert calls == ["entries"]
     assert infos["final_obs"] == infos.get("final_obs") == "made"
     assert infos == {"query": 1, "final_obs": "made"}
-    assert len(calls) == 1
+    assert calls == ["entries", "final"]
+
+
+def test_without_a_final_observation_there_is_none() -> None:
+    infos = LazyInfos(lambda: {"query": 1})
+    assert "final_obs" not in infos
+    assert list(infos) == ["query"]
+    with pytest.raises(KeyError):
+        infos["final_obs"]
 
 
 def test_an_entry_can_be_set_and_taken_out_unmade() -> None:
-    infos = FinalInfos({}, lambda: pytest.fail("made although it was set"))
+    infos = LazyInfos(lambda: {"query": 1}, lambda: pytest.fail("made although it was set"))
     infos["final_obs"] = "mine"
-    assert dict(infos) == {"final_obs": "mine"}
+    infos["query"] = 2
+    assert dict(infos) == {"final_obs": "mine", "query": 2}
     assert infos.pop("final_obs") == "mine"
     assert "final_obs" not in infos
     with pytest.raises(KeyError):
         infos["final_obs"]
+
+
+def test_it_copies_and_pickles_as_a_plain_dict() -> None:
+    infos = LazyInfos(lambda: {"query": 1}, lambda: 2)
+    for other in (copy.copy(infos), copy.deepcopy(infos), pickle.loads(pickle.dumps(infos))):
+        assert type(other) is dict
+        assert other == {"query": 1, "final_obs": 2}
