@@ -125,7 +125,8 @@ def build(
     regions_by: Annotated[
         str,
         typer.Option(
-            help="A region's features: crops (cut out, embedded) or patches (tokens in its box).",
+            help="A region's features: crops (cut out, embedded), patches (tokens in its box) or "
+            "queries (BLIP-2, IDEFICS: what each learned query finds, no detector).",
             rich_help_panel=FEATURES,
         ),
     ] = "crops",
@@ -372,6 +373,13 @@ def _train_hallucination(bank: FeatureBank, seed: int) -> dict[str, Any] | None:
 def _tell(bank: FeatureBank, out: Path, report: dict[str, Any] | None, as_json: bool) -> None:
     """What was built: one line, or one JSON document; what was left out on standard error."""
     provenance = bank.manifest.get("provenance", {})
+    about = provenance.get("dataset") or {}
+    for name in ("split", "left out", "empty"):
+        found = about.get(name)
+        if isinstance(found, dict):
+            found = ", ".join(f"{count} {what}" for what, count in found.items())
+        if found:
+            typer.echo(f"{name}: {found}", err=True)
     problems = provenance.get("problems") or {"counts": {}, "lines": []}
     for line in problems["lines"]:
         typer.echo(line, err=True)
