@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gymnasium.spaces import Box, Dict, Space
+from gymnasium.spaces import Box, Dict, Discrete, Space
 from numpy.typing import ArrayLike, NDArray
 
 from dsa_env.bank import FeatureBank, resolve_bank
@@ -24,7 +24,8 @@ from dsa_env.rewards import Reward, Terms, evaluate, resolve_reward
 if TYPE_CHECKING:
     from dsa_env.retrieval.retrieval import Retrieval
 
-Observation = dict[str, NDArray[np.float32]]
+Observation = dict[str, NDArray[Any]]
+OBSERVATIONS = ("features", "index")
 
 START = np.float32(0.5)
 """The granularity that a refining agent (horizon above 1) is shown before its first action."""
@@ -63,6 +64,9 @@ class RetrievalCore:
         reward_kwargs: arguments of the reward.
         shortlist: candidates per query; by default the whole gallery up to 512, else 256.
         faiss: find candidates through a FAISS index, for galleries too large to compare whole.
+        observation: ``"features"``, or ``"index"`` for policies that gather the features of a query
+            themselves, from ``retrieval.text_observation`` and ``retrieval.image_observation``; at
+            horizon 1 only.
 
     Attributes:
         bank: the open `FeatureBank`.
@@ -86,13 +90,22 @@ class RetrievalCore:
         reward_kwargs: dict[str, Any] | None = None,
         shortlist: int | None = None,
         faiss: bool = False,
+        observation: str = "features",
     ) -> None:
+        if observation not in OBSERVATIONS:
+            raise unknown("observation", observation, OBSERVATIONS)
         if direction not in DIRECTIONS:
             raise unknown("direction", direction, DIRECTIONS)
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
         self.k = _whole("k", k)
         self.horizon = _whole("horizon", horizon)
+        if observation == "index" and self.horizon > 1:
+            raise DSAError(
+                "observation 'index' needs horizon 1: above it the observation changes within an "
+                "episode; use 'features'."
+            )
+        self.observation = observation
         self.direction = direction
         self.split = split
         self.reward: Reward = resolve_reward(reward, reward_kwargs)
@@ -111,6 +124,7 @@ class RetrievalCore:
             "reward": self.reward,
             "shortlist": shortlist,
             "faiss": faiss,
+            "observation": observation,
         }
         values, terms, _ = self._probe()
         self.term_names = tuple(terms)
@@ -156,9 +170,12 @@ class RetrievalCore:
 
         Returns:
             Fresh float32 arrays in [-1, 1]: ``text`` [B, Dt], ``image`` [B, Di] and, for horizon
-            above 1, ``granularity`` [B, 1] and ``retrieved`` [B, Dr].
+            above 1, ``granularity`` [B, 1] and ``retrieved`` [B, Dr]. With observation
+            ``"index"`` only ``query`` [B] int64.
         """
         index = np.asarray(query)
+        if self.observation == "index":
+            return {"query": index.astype(np.int64)}
         observation = {
             "text": np.take(self.retrieval.text_observation, index, axis=0),
             "image": np.take(self.retrieval.image_observation, index, axis=0),
@@ -276,6 +293,8 @@ class RetrievalCore:
         return self.evaluate(np.arange(3) % self.n_queries, np.full(3, START))
 
     def _observation_space(self) -> Dict:
+        if self.observation == "index":
+            return Dict({"query": Discrete(self.n_queries)})
         sizes = {
             "text": self.retrieval.text_observation.shape[1],
             "image": self.retrieval.image_observation.shape[1],

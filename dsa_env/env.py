@@ -92,6 +92,8 @@ class RetrievalEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
     | shortlist     | None            | candidates per query; None: all up to 512, else 256      |
     | render_mode   | None            | "ansi" or "rgb_array"                                    |
     | faiss         | False           | candidates from a FAISS index, for very large galleries  |
+    | observation   | "features"      | or "index", the query's number, for policies that         |
+    |               |                 | gather the features themselves                           |
 
     ## Info
 
@@ -139,12 +141,22 @@ class RetrievalEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
         shortlist: int | None = None,
         render_mode: str | None = None,
         faiss: bool = False,
+        observation: str = "features",
     ) -> None:
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise unknown("render mode", render_mode, RENDER_MODES)
         self.render_mode = render_mode
         self.core = RetrievalCore(
-            bank, direction, split, k, horizon, reward, reward_kwargs, shortlist, faiss
+            bank,
+            direction,
+            split,
+            k,
+            horizon,
+            reward,
+            reward_kwargs,
+            shortlist,
+            faiss,
+            observation,
         )
         self.observation_space = self.core.observation_space
         self.action_space = self.core.action_space

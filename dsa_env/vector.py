@@ -46,6 +46,7 @@ class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any
         shortlist: see there.
         render_mode: see there.
         faiss: see there.
+        observation: see there.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -67,6 +68,7 @@ class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any
         shortlist: int | None = None,
         render_mode: str | None = None,
         faiss: bool = False,
+        observation: str = "features",
     ) -> None:
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise unknown("render mode", render_mode, RENDER_MODES)
@@ -75,7 +77,16 @@ class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any
         self.num_envs = num_envs
         self.render_mode = render_mode
         self.core = RetrievalCore(
-            bank, direction, split, k, horizon, reward, reward_kwargs, shortlist, faiss
+            bank,
+            direction,
+            split,
+            k,
+            horizon,
+            reward,
+            reward_kwargs,
+            shortlist,
+            faiss,
+            observation,
         )
         self.single_observation_space = self.core.observation_space
         self.single_action_space = self.core.action_space

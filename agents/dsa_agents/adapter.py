@@ -19,6 +19,8 @@ from dsa_env.episodes import Episodes, draw_key
 from dsa_env.errors import DSAError
 
 CHUNK = 1 << 14
+MOST_INDEXED = 1 << 24
+"""Whole numbers up to this are exact in float32."""
 FLAT_STD = 1e-6
 """Entries that vary less than this over the train split are centred but not scaled."""
 
@@ -34,29 +36,43 @@ class CoreVecEnv(VecEnv):
     The infos are one shared empty dictionary: episodes only ever terminate, and Stable-Baselines3
     needs ``terminal_observation`` for truncated ones alone.
 
+    With `indexed` the observation is the number of the query, float32 [n_envs, 1], and the policy
+    gathers the features itself (`IndexedFeatures`): rollouts and replay buffers then hold one
+    number a step.
+
     Args:
         core: one split of a bank with a scalar reward.
         n_envs: number of environments.
         seed: of environment 0.
+        indexed: whether the observation is the query's number; with a horizon of 1 only.
 
     Attributes:
         inputs: width of each entry of the observation, by name, in order.
 
     Raises:
-        DSAError: when `n_envs` is below 1 or the reward is a vector.
+        DSAError: when `n_envs` is below 1, the reward is a vector, or the queries of the core
+            cannot be told by number.
     """
 
-    def __init__(self, core: RetrievalCore, n_envs: int, seed: int = 0) -> None:
+    def __init__(
+        self, core: RetrievalCore, n_envs: int, seed: int = 0, *, indexed: bool = False
+    ) -> None:
         if n_envs < 1:
             raise DSAError(f"n_envs must be at least 1, got {n_envs}.")
         require_scalar(core)
+        if indexed:
+            require_indexable(core)
+        self.indexed = indexed
         self.core = core
         self.inputs = input_widths(core)
         self.render_mode = None
         width = sum(self.inputs.values())
-        super().__init__(
-            n_envs, Box(-1.0, 1.0, (width,), np.float32), Box(-1.0, 1.0, (1,), np.float32)
+        seen = (
+            Box(0.0, float(core.n_queries - 1), (1,), np.float32)
+            if indexed
+            else Box(-1.0, 1.0, (width,), np.float32)
         )
+        super().__init__(n_envs, seen, Box(-1.0, 1.0, (1,), np.float32))
         self._episodes = Episodes(core, n_envs)
         self._actions = np.zeros((n_envs, 1), dtype=np.float32)
         self._infos: list[dict[str, Any]] = [{}] * n_envs
@@ -119,6 +135,8 @@ class CoreVecEnv(VecEnv):
         state.retrieved = saved["retrieved"].copy()
 
     def _observe(self) -> NDArray[np.float32]:
+        if self.indexed:
+            return self._episodes.query.astype(np.float32)[:, None]
         return flatten(self._episodes.observe())
 
     def close(self) -> None:
@@ -150,13 +168,57 @@ class Standardise(BaseFeaturesExtractor):
     def __init__(
         self, observation_space: Box, mean: NDArray[np.float32], std: NDArray[np.float32]
     ) -> None:
-        super().__init__(observation_space, observation_space.shape[0])
+        super().__init__(observation_space, len(mean))
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).clone())
         self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).clone())
 
     def forward(self, observations: Tensor) -> Tensor:
         """[B, D] to [B, D]."""
         return (observations - self.mean) / self.std
+
+
+class IndexedFeatures(Standardise):
+    """`Standardise` of the features of queries that come as numbers [B, 1].
+
+    The features are a frozen table [Q, D]; all extractors of a model share it, and it is no part of
+    the model's weights.
+    """
+
+    table: Tensor
+
+    def __init__(
+        self,
+        observation_space: Box,
+        mean: NDArray[np.float32],
+        std: NDArray[np.float32],
+        table: Tensor,
+    ) -> None:
+        super().__init__(observation_space, mean, std)
+        self.register_buffer("table", table, persistent=False)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """[B, 1] to [B, D]."""
+        return super().forward(self.table[observations[:, 0].long()])
+
+
+def feature_table(core: RetrievalCore) -> Tensor:
+    """The flat observation of every query of a core, [Q, D] float32."""
+    require_indexable(core)
+    return torch.from_numpy(flatten(core.observe(np.arange(core.n_queries))))
+
+
+def require_indexable(core: RetrievalCore) -> None:
+    """`DSAError` unless a query's number says all that is observed, and float32 can hold it."""
+    if core.horizon > 1:
+        raise DSAError(
+            "With a horizon above 1 the observation changes within an episode, so the query's "
+            "number is not enough; train on features."
+        )
+    if core.n_queries > MOST_INDEXED:
+        raise DSAError(
+            f"{core.n_queries:,} queries cannot be told apart as float32 numbers (at most "
+            f"{MOST_INDEXED:,}); train on features."
+        )
 
 
 def require_scalar(core: RetrievalCore) -> None:

@@ -21,6 +21,7 @@ from dsa_env.errors import DSAError, unknown
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
+    from torch import Tensor
 
 ACTIVATIONS = ("tanh", "relu")
 
@@ -247,6 +248,7 @@ def build_model(
     std: NDArray[np.float32],
     seed: int,
     policy: Any = "MlpPolicy",
+    table: Tensor | None = None,
 ) -> BaseAlgorithm:
     """The untrained Stable-Baselines3 model, on the CPU.
 
@@ -258,18 +260,21 @@ def build_model(
         std: as `mean`, positive.
         seed: seeds Python, NumPy, torch and `env`.
         policy: policy class or name.
+        table: features [Q, D] of the queries, for an environment whose observation is a query's
+            number; None for one whose observation is the features.
     """
     from torch import nn
 
-    from dsa_agents.adapter import Standardise
+    from dsa_agents.adapter import IndexedFeatures, Standardise
 
     settings = dict(hyperparameters)
     widths = settings.pop("net_arch")
     policy_kwargs: dict[str, Any] = {
         "net_arch": list(widths),
         "activation_fn": {"tanh": nn.Tanh, "relu": nn.ReLU}[settings.pop("activation")],
-        "features_extractor_class": Standardise,
-        "features_extractor_kwargs": {"mean": mean, "std": std},
+        "features_extractor_class": Standardise if table is None else IndexedFeatures,
+        "features_extractor_kwargs": {"mean": mean, "std": std}
+        | ({} if table is None else {"table": table}),
         "optimizer_kwargs": {"weight_decay": settings.pop("weight_decay")},
     }
     if "log_std_init" in settings:

@@ -59,6 +59,10 @@ def train(
     n_envs: Annotated[
         int | None, typer.Option(help="Environments stepped together.  [default: the algorithm's]")
     ] = None,
+    observation: Annotated[
+        str | None,
+        typer.Option(help="Rollouts hold features, or a query's index.  [default: features]"),
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help="Hyperparameter NAME=VALUE; repeatable."),
@@ -89,6 +93,7 @@ def train(
         "hyperparameters": settings,
         "timesteps": timesteps,
         "n_envs": n_envs,
+        "observation": observation,
         "seeds": parse_seeds(seeds, seed, more_seeds or []),
     }
     chosen: dict[str, Any] = tuned | {name: value for name, value in given.items() if value}

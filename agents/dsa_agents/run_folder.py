@@ -56,6 +56,8 @@ class TrainConfig:
             holds all of them.
         timesteps: environment steps per seed; None for the algorithm's default.
         n_envs: environments stepped together; None for the algorithm's default.
+        observation: what the agent's rollouts hold: ``"features"``, or ``"index"``, the number of
+            the query, from which the policy gathers the same features itself.
         validate_every: environment steps between two validations; None for 40 in all.
         seeds: one training each.
     """
@@ -72,6 +74,7 @@ class TrainConfig:
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     timesteps: int | None = None
     n_envs: int | None = None
+    observation: str = "features"
     validate_every: int | None = None
     seeds: tuple[int, ...] = (0,)
 

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dsa_agents.adapter import (
     CoreVecEnv,
+    feature_table,
     input_widths,
     observation_statistics,
     require_scalar,
@@ -38,8 +40,8 @@ from dsa_agents.run_folder import (
 )
 from dsa_agents.validation import validate
 from dsa_env.bank import FeatureBank, resolve_bank
-from dsa_env.core import RetrievalCore
-from dsa_env.errors import DSAError
+from dsa_env.core import OBSERVATIONS, RetrievalCore
+from dsa_env.errors import DSAError, unknown
 from dsa_env.progress import bar
 
 if TYPE_CHECKING:
@@ -116,6 +118,13 @@ def complete(config: TrainConfig) -> TrainConfig:
     seeds = tuple(config.seeds)
     if not seeds or len(set(seeds)) < len(seeds) or any(s < 0 or s >= 2**32 for s in seeds):
         raise DSAError(f"Seeds must be different whole numbers from 0 to 2**32 - 1, got {seeds}.")
+    if config.observation not in OBSERVATIONS:
+        raise unknown("observation", config.observation, OBSERVATIONS)
+    if config.observation == "index" and config.horizon > 1:
+        raise DSAError(
+            "observation 'index' needs a horizon of 1: above it the observation changes within an "
+            "episode; use 'features'."
+        )
     if not isinstance(config.reward, str):
         raise DSAError("A run's reward is given by name; name yours as 'package.module:name'.")
     try:
@@ -158,6 +167,7 @@ class _Job:
     validation_core: RetrievalCore
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
+    table: Tensor | None
 
     @classmethod
     def prepare(cls, folder: Path, config: TrainConfig, bank: FeatureBank) -> _Job:
@@ -165,15 +175,18 @@ class _Job:
         train_core, validation_core = (_core(bank, config, s) for s in ("train", "validation"))
         require_scalar(train_core)
         mean, std = observation_statistics(train_core)
-        return cls(folder, config, bank, train_core, validation_core, mean, std)
+        table = feature_table(train_core) if config.observation == "index" else None
+        return cls(folder, config, bank, train_core, validation_core, mean, std, table)
 
     def model(self, seed: int) -> tuple[BaseAlgorithm, CoreVecEnv]:
         """A fresh model on a fresh environment."""
         assert self.config.n_envs is not None
-        env = CoreVecEnv(self.train_core, self.config.n_envs, seed)
+        indexed = self.table is not None
+        env = CoreVecEnv(self.train_core, self.config.n_envs, seed, indexed=indexed)
         algorithm = get_algorithm(self.config.algorithm)
         settings = self.config.hyperparameters
-        return build_model(algorithm, env, settings, self.mean, self.std, seed), env
+        model = build_model(algorithm, env, settings, self.mean, self.std, seed, table=self.table)
+        return model, env
 
     def controller(
         self, model: BaseAlgorithm, extra: dict[str, Any], *, seed: int

@@ -412,3 +412,23 @@ def test_every_finished_seed_is_shown_and_what_is_raised_there_ends_the_training
         train(small(synthetic_bank_path, seeds=(0, 1, 2)), tmp_path / "run", on_seed=show)
     assert seen == [0, 1]
     assert not (tmp_path / "run" / "seed-2").exists()
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_rollouts_of_numbers_train_the_same_agent_as_rollouts_of_features(
+    algorithm: str, synthetic_bank_path: Path, tmp_path: Path
+) -> None:
+    dense = train(small(synthetic_bank_path, algorithm), tmp_path / "dense")
+    config = small(synthetic_bank_path, algorithm, observation="index")
+    indexed = train(config, tmp_path / "index")
+    assert_same(dense, indexed)
+
+
+def test_a_query_that_changes_within_an_episode_is_no_number(
+    synthetic_bank_path: Path, tmp_path: Path
+) -> None:
+    config = small(synthetic_bank_path, observation="index", horizon=2)
+    with pytest.raises(DSAError, match="needs a horizon of 1"):
+        train(config, tmp_path / "run")
+    with pytest.raises(DSAError, match="Did you mean 'index'"):
+        train(small(synthetic_bank_path, observation="indx"), tmp_path / "run")

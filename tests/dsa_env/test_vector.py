@@ -42,12 +42,19 @@ def plain(infos: Any) -> Any:
     return {key: plain(value) for key, value in infos.items()} if isinstance(infos, dict) else infos
 
 
-@pytest.mark.parametrize("horizon", [1, 3])
+@pytest.mark.parametrize(
+    ("horizon", "observation"), [(1, "features"), (3, "features"), (1, "index")]
+)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_equals_gymnasiums_own_vectorisation_exactly(
-    path: str, direction: str, horizon: int
+    path: str, direction: str, horizon: int, observation: str
 ) -> None:
-    arguments = {"bank": path, "direction": direction, "horizon": horizon}
+    arguments: dict[str, Any] = {
+        "bank": path,
+        "direction": direction,
+        "horizon": horizon,
+        "observation": observation,
+    }
     ours = gym.make_vec("DSA/Retrieval-v0", num_envs=5, **arguments)
     theirs = gym.make_vec(
         "DSA/Retrieval-v0",
@@ -242,3 +249,24 @@ def test_splitmix64_matches_the_reference_stream() -> None:
         16408922859458223821,
     ]
     np.testing.assert_array_equal(splitmix64(state), np.array(expected, dtype=np.uint64))
+
+
+def test_a_policy_can_gather_the_features_of_a_query_itself(path: str) -> None:
+    dense = RetrievalVectorEnv(6, path)
+    indexed = RetrievalVectorEnv(6, path, observation="index")
+    seen, number = dense.reset(seed=3)[0], indexed.reset(seed=3)[0]
+    for action in actions(6, 5):
+        retrieval = indexed.core.retrieval
+        query = number["query"]
+        assert query.dtype == np.int64
+        np.testing.assert_array_equal(retrieval.text_observation[query], seen["text"])
+        np.testing.assert_array_equal(retrieval.image_observation[query], seen["image"])
+        (seen, value, *_), (number, same, *_) = dense.step(action), indexed.step(action)
+        np.testing.assert_array_equal(value, same)
+
+
+def test_a_number_is_not_enough_where_observations_change(path: str) -> None:
+    with pytest.raises(DSAError, match="needs horizon 1"):
+        RetrievalVectorEnv(2, path, horizon=2, observation="index")
+    with pytest.raises(DSAError, match="Did you mean 'index'"):
+        RetrievalVectorEnv(2, path, observation="indexes")
