@@ -8,23 +8,28 @@ from typing import Annotated, Any
 
 import typer
 
+from dsa_agents.options import (
+    Algorithm,
+    AsJson,
+    Bank,
+    Faiss,
+    Horizon,
+    K,
+    NEnvs,
+    Reward,
+    Shortlist,
+)
 from dsa_env.errors import DSAError
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
 def train(
     more_seeds: Annotated[list[int] | None, typer.Argument(hidden=True)] = None,
-    bank: Annotated[
-        str | None, typer.Option(help="Folder of a bank, or 'embedded'.  [default: embedded]")
-    ] = None,
+    bank: Bank = None,
     direction: Annotated[
         str | None,
         typer.Option(help="text_to_image or image_to_text.  [default: text_to_image]"),
     ] = None,
-    algorithm: Annotated[
-        str | None, typer.Option(help="ppo, a2c, sac, td3 or tqc.  [default: ppo]")
-    ] = None,
+    algorithm: Algorithm = None,
     timesteps: Annotated[
         int | None, typer.Option(help="Steps per seed.  [default: the algorithm's]")
     ] = None,
@@ -41,24 +46,15 @@ def train(
             "hold wherever no option says otherwise."
         ),
     ] = None,
-    reward: Annotated[
-        str | None,
-        typer.Option(help="clipped, reciprocal_rank or package.module:name.  [default: clipped]"),
-    ] = None,
+    reward: Reward = None,
     reward_arg: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE for the reward; repeatable.")
     ] = None,
-    k: Annotated[int | None, typer.Option(help="Recall@k.  [default: 10]")] = None,
-    horizon: Annotated[int | None, typer.Option(help="Steps per episode.  [default: 1]")] = None,
-    shortlist: Annotated[
-        int | None, typer.Option(help="Candidates per query.  [default: up to 512 all, else 256]")
-    ] = None,
-    faiss: Annotated[
-        bool, typer.Option("--faiss", help="Find candidates by FAISS, for very large galleries.")
-    ] = False,
-    n_envs: Annotated[
-        int | None, typer.Option(help="Environments stepped together.  [default: the algorithm's]")
-    ] = None,
+    k: K = None,
+    horizon: Horizon = None,
+    shortlist: Shortlist = None,
+    faiss: Faiss = False,
+    n_envs: NEnvs = None,
     observation: Annotated[
         str | None,
         typer.Option(help="Rollouts hold features, or a query's index.  [default: features]"),

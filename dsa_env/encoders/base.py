@@ -121,8 +121,12 @@ class Encoder(ABC):
         """The patches inside N boxes, `inside` [N, P] of pictures `owner` [N], as [N, D]."""
 
     def _queries(self, tokens: Any) -> Tensor:
-        """What each learned query found in the whole picture, [B, Q, D]."""
-        raise NotImplementedError  # families without queries do not list them in `fines`
+        """What each learned query found in the whole picture, [B, Q, D].
+
+        Raises:
+            DSAError: families without queries, which do not list them in `fines`.
+        """
+        raise DSAError(f"{self.name!r} has no learned queries; take crops or patches.")
 
     @abstractmethod
     def _blocks(self) -> Any:

@@ -117,10 +117,10 @@ class DualEncoder(Encoder):
         return _vectors(tokens)
 
     def _early(self, hidden: Tensor, tokens: Any) -> Tensor:
-        raise NotImplementedError
+        raise DSAError(f"Of {self.name!r} only its own embeddings are known; use pooled and crops.")
 
     def _inside(self, tokens: Any, inside: NDArray[np.bool_], owner: NDArray[np.int64]) -> Tensor:
-        raise NotImplementedError
+        raise DSAError(f"Of {self.name!r} only its own embeddings are known; use pooled and crops.")
 
     def _blocks(self) -> Any:
         return self.tower().encoder.layers

@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dsa_agents.options import (
+    Algorithm,
+    AsJson,
+    Bank,
+    Faiss,
+    Horizon,
+    K,
+    NEnvs,
+    Reward,
+    Shortlist,
+)
+
 if TYPE_CHECKING:
     from dsa_tuning.config import TuneConfig
 
 
 def tune(
-    bank: Annotated[
-        str | None, typer.Option(help="Folder of a bank, or 'embedded'.  [default: embedded]")
-    ] = None,
+    bank: Bank = None,
     direction: Annotated[
         str | None,
         typer.Option(help="text_to_image or image_to_text.  [default: image_to_text]"),
@@ -51,31 +61,20 @@ def tune(
     final: Annotated[
         bool, typer.Option("--final/--no-final", help="Test what was chosen on the test split.")
     ] = True,
-    reward: Annotated[
-        str | None,
-        typer.Option(help="clipped, reciprocal_rank or package.module:name.  [default: clipped]"),
-    ] = None,
+    reward: Reward = None,
     reward_arg: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE for the reward, not searched; repeatable.")
     ] = None,
-    algorithm: Annotated[
-        str | None, typer.Option(help="ppo, a2c, sac, td3 or tqc.  [default: ppo]")
-    ] = None,
+    algorithm: Algorithm = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help="Hyperparameter NAME=VALUE, not searched; repeatable."),
     ] = None,
-    k: Annotated[int | None, typer.Option(help="Recall@k.  [default: 10]")] = None,
-    horizon: Annotated[int | None, typer.Option(help="Steps per episode.  [default: 1]")] = None,
-    shortlist: Annotated[
-        int | None, typer.Option(help="Candidates per query.  [default: up to 512 all, else 256]")
-    ] = None,
-    faiss: Annotated[
-        bool, typer.Option("--faiss", help="Find candidates by FAISS, for very large galleries.")
-    ] = False,
-    n_envs: Annotated[
-        int | None, typer.Option(help="Environments stepped together.  [default: the algorithm's]")
-    ] = None,
+    k: K = None,
+    horizon: Horizon = None,
+    shortlist: Shortlist = None,
+    faiss: Faiss = False,
+    n_envs: NEnvs = None,
     storage: Annotated[
         str | None,
         typer.Option(
@@ -94,7 +93,7 @@ def tune(
         Path | None, typer.Option(help="The study's folder.  [default: runs/tune-DIRECTION]")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in --out")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tune the reward's weights by what they lead to; writes best.json and a report.
 
