@@ -4,193 +4,41 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from dsa_env.bank import FeatureBank
-from dsa_env.bank.format import FINE_VARIANTS
 from dsa_env.bank.ragged import Ragged
 from dsa_env.bank.writer import BankWriter
 from dsa_env.cache import cache_folder
 from dsa_env.datasets import Dataset, Picture
 from dsa_env.datasets.captions import fact_kind
-from dsa_env.encoders import EMBEDDED
-from dsa_env.errors import DSAError, unknown
-from dsa_env.progress import bar
+from dsa_env.errors import DSAError
+from dsa_env.extraction import BuildSettings, Models, load_models
+from dsa_env.extraction.engines import check_engine
+from dsa_env.extraction.precision import check_rankings
+from dsa_env.extraction.writing import write_texts, write_views
+from dsa_env.files import write_json
 from dsa_env.retrieval.severity import DETECTOR_FOLDER
-from dsa_env.workers import process_pool
 
-if TYPE_CHECKING:
-    from dsa_env.encoders.detector import RegionDetector
-    from dsa_env.encoders.dual import DualEncoder
+__all__ = [
+    "BuildSettings",
+    "add_hallucination_detector",
+    "build_bank",
+    "embedded_bank",
+    "lacks_hallucination_detector",
+    "load_models",
+]
 
-SHARD = 128  # pictures a worker handles at a time, and what a killed build loses at most
+NAMED = 20  # problems of each kind that the manifest names; problems.json names all
+PROBLEMS = "problems.json"
 EMBEDDED_WORLD = {"train": 9000, "validation": 3000, "test": 3000}  # two galleries held out each
 EMBEDDED_CAPTIONS = 4
 EMBEDDED_GALLERY = 1500
-
-
-@dataclass(frozen=True)
-class BuildSettings:
-    """What the features of a bank depend on beside its data.
-
-    Attributes:
-        encoder: dual encoder by hub name, local folder or "embedded".
-        detector: object detector, likewise.
-        threshold: least score of a region.
-        regions: most regions of a picture.
-        fine: "attended" (regions weighted by the query) or "mean".
-        temperature: of the attention's softmax.
-        gallery_size: images a gallery, or None for one gallery a split.
-        device: torch device of the models.
-    """
-
-    encoder: str = EMBEDDED
-    detector: str = EMBEDDED
-    threshold: float = 0.5
-    regions: int = 12
-    fine: str = "attended"
-    temperature: float = 0.05
-    gallery_size: int | None = None
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        """Refuses a fine variant that does not exist.
-
-        Raises:
-            DSAError: naming the nearest one.
-        """
-        if self.fine not in FINE_VARIANTS[:2]:
-            raise unknown("fine variant", self.fine, FINE_VARIANTS[:2])
-
-
-@dataclass(frozen=True)
-class Views:
-    """The features of one shard of pictures.
-
-    Attributes:
-        coarse: [B, D] float32.
-        regions: [B, R, D] float32, zero padded.
-        counts: [B] int16 regions of each picture.
-        boxes: [B, R, 4] float32 as (cx, cy, w, h).
-        seconds: what the detector and the encoder took for the shard.
-    """
-
-    coarse: NDArray[np.float32]
-    regions: NDArray[np.float32]
-    counts: NDArray[np.int16]
-    boxes: NDArray[np.float32]
-    seconds: tuple[float, float]
-
-
-def look(files: Sequence[Path], encoder: DualEncoder, detector: RegionDetector) -> Views:
-    """Coarse and fine features of some pictures.
-
-    Raises:
-        DSAError: for a picture that cannot be read, by name.
-    """
-    from dsa_env.encoders.regions import region_window
-
-    images = [_open(file) for file in files]
-    started = time.perf_counter()
-    found = detector(images)
-    detected = time.perf_counter()
-    whole = [encoder.preprocess.whole(image) for image in images]
-    crops = [
-        encoder.preprocess.region(image, window)
-        for image, boxes in zip(images, found, strict=True)
-        for window in region_window(boxes)
-    ]
-    vectors = encoder.pictures(np.stack(whole + crops))
-    ended = time.perf_counter()
-    counts = np.array([len(boxes) for boxes in found], dtype=np.int16)
-    regions = np.zeros((len(files), detector.most, encoder.dim), dtype=np.float32)
-    padded = np.zeros((len(files), detector.most, 4), dtype=np.float32)
-    filled = np.arange(detector.most) < counts[:, None]
-    regions[filled] = vectors[len(files) :]
-    padded[filled] = np.concatenate(found)
-    return Views(
-        vectors[: len(files)], regions, counts, padded, (detected - started, ended - detected)
-    )
-
-
-def _open(file: Path) -> Any:
-    from PIL import Image
-
-    try:
-        with Image.open(file) as opened:
-            return opened.convert("RGB")
-    except OSError as error:
-        raise DSAError(
-            f"the picture {file} cannot be read ({error}); replace or remove it"
-        ) from error
-
-
-_models: tuple[DualEncoder, RegionDetector] | None = None  # of a worker process
-
-
-def _load_models(settings: BuildSettings) -> None:
-    global _models
-    import torch
-
-    torch.set_num_threads(1)  # as many processes as cores: threads would fight
-    _models = load_models(settings)
-
-
-def _look_in_worker(files: Sequence[Path]) -> Views:
-    assert _models is not None
-    return look(files, *_models)
-
-
-def load_models(settings: BuildSettings) -> tuple[DualEncoder, RegionDetector]:
-    """The frozen encoder and detector; clear errors where one cannot be loaded."""
-    from dsa_env.encoders.detector import RegionDetector
-    from dsa_env.encoders.dual import DualEncoder
-
-    encoder = DualEncoder(settings.encoder, settings.device)
-    detector = RegionDetector(
-        settings.detector,
-        threshold=settings.threshold,
-        most=settings.regions,
-        device=settings.device,
-    )
-    return encoder, detector
-
-
-def _shards(
-    files: Sequence[Path], settings: BuildSettings, models: Any, workers: int
-) -> Iterator[Views]:
-    """The views of `files` in shards, in order, by this process or by several."""
-    parts = [files[start : start + SHARD] for start in range(0, len(files), SHARD)]
-    workers = min(workers, len(parts))
-    if workers <= 1 or settings.device != "cpu":
-        yield from (look(part, *models) for part in parts)
-        return
-    with process_pool(workers, _load_models, settings) as pool:
-        yield from pool.map(_look_in_worker, parts)
-
-
-def _facts(pictures: Sequence[Picture]) -> dict[str, Any] | None:
-    """Asserted facts, which captions assert them and of which pictures they hold."""
-    told = [caption for picture in pictures for caption in picture.captions]
-    names = sorted(set(chain.from_iterable(caption.facts for caption in told)))
-    if not names:
-        return None
-    number = {name: i for i, name in enumerate(names)}
-    return {
-        "names": names,
-        "kinds": [fact_kind(name) for name in names],
-        "text": [[number[fact] for fact in caption.facts] for caption in told],
-        "image": [sorted(number[f] for f in picture.facts if f in number) for picture in pictures],
-    }
 
 
 def build_bank(
@@ -200,119 +48,165 @@ def build_bank(
     *,
     splits: Iterable[str] = ("train", "validation", "test"),
     workers: int | None = None,
+    engine: str = "local",
     restart: bool = False,
     command: str | None = None,
+    models: Models | None = None,
+    accept_dtype: bool = False,
 ) -> FeatureBank:
     """Builds a bank from a dataset; interrupted, the same call goes on where it stopped.
+
+    A picture that cannot be read is reported to `dataset.problems`: that ends the build, or leaves
+    the picture and its captions out. The bank's folder lists everything that was left out, in
+    ``problems.json``.
 
     Args:
         dataset: pictures with captions, by split.
         out: folder of the bank; must not exist.
         settings: models and options.
         splits: the splits that enter; the encoder's own training pictures stay out by default.
-        workers: processes that extract features on the CPU; None takes every core.
+        workers: processes that extract features; None takes every core.
+        engine: "local", or "ray" for a Ray cluster.
         restart: throw an unfinished build away.
         command: the command line that asked for it, kept in the manifest.
+        models: those of `settings`, where they are loaded already.
+        accept_dtype: build in a low precision even if rankings do not survive it.
 
     Raises:
-        DSAError: for unreadable pictures, models that cannot be loaded, or a dataset without
-            captions.
+        DSAError: for unreadable pictures, models that cannot be loaded, a dataset without
+            captions, or a precision that rankings do not survive.
     """
     settings = settings or BuildSettings()
     chosen = [name for name in splits if dataset.splits.get(name)]
     pictures = [picture for name in chosen for picture in dataset.splits[name]]
-    captions = [caption for picture in pictures for caption in picture.captions]
-    if not captions:
+    split_of = [name for name in chosen for _ in dataset.splits[name]]
+    if not any(picture.captions for picture in pictures):
         raise DSAError(f"{dataset.root} has no captions in its splits {', '.join(splits)}")
-    models = load_models(settings)
-    encoder, detector = models
-    shapes: dict[str, tuple[tuple[int, ...], str]] = {
-        "text_features": ((len(captions), encoder.dim), "float32"),
-        "image_coarse": ((len(pictures), encoder.dim), "float32"),
-        "image_regions": ((len(pictures), settings.regions, encoder.dim), "float32"),
-        "region_boxes": ((len(pictures), settings.regions, 4), "float32"),
-        "region_counts": ((len(pictures),), "int16"),
-    }
-    digest = sha256("\n".join(caption.text for caption in captions).encode()).hexdigest()
-    config = {"settings": asdict(settings), "dataset": dataset.provenance, "captions": digest}
-    writer = BankWriter(out, shapes, config, restart=restart)
-    text_latency = _write_texts(writer, [caption.text for caption in captions], encoder)
-    latency = _write_views(
-        writer,
-        [picture.file for picture in pictures],
-        settings,
-        models,
-        workers or os.cpu_count() or 1,
+    models = models or load_models(settings)
+    check_engine(engine)
+    precision = check_rankings(models, settings, pictures, accept=accept_dtype)
+    writer = BankWriter(
+        out,
+        _shapes(pictures, settings, models),
+        {"settings": asdict(settings), "dataset": dataset.provenance, "data": _digest(pictures)},
+        restart=restart,
     )
+    latency = write_views(writer, dataset, pictures, settings, models, engine, workers)
+    bad = {index for index, _, _ in writer.note["bad"]}
+    kept = [n for n in range(len(pictures)) if n not in bad]
+    pictures = [pictures[n] for n in kept]
+    if not any(picture.captions for picture in pictures):
+        raise DSAError(
+            f"Not one of the {len(bad)} pictures can be read: "
+            f"{'; '.join(dataset.problems.lines(named=1))}. Check --root."
+        )
+    for name in writer.note["arrays"]:
+        writer.shrink(name, len(pictures))
+    texts = [caption.text for picture in pictures for caption in picture.captions]
+    writer.shrink("text_features", len(texts))
+    text_latency = write_texts(writer, texts, models.encoder)
     facts = _facts(pictures)
     if facts:
-        facts["features"] = encoder.text(facts["names"])
+        facts["features"] = models.encoder.text(facts["names"])
+    write_json(writer.partial / PROBLEMS, dataset.problems.to_json())
+    root, place = dataset.root.absolute(), Path(out).absolute()
     return writer.finish(
-        positives=Ragged.from_lists(
-            [[n] for n, picture in enumerate(pictures) for _ in picture.captions]
-        ),
-        splits=[name for name in chosen for _ in dataset.splits[name]],
-        kinds=[caption.kind for caption in captions],
+        positives=Ragged.from_lists([[n] for n, one in enumerate(pictures) for _ in one.captions]),
+        splits=[split_of[n] for n in kept],
+        kinds=[caption.kind for picture in pictures for caption in picture.captions],
         facts=facts,
-        texts=[caption.text for caption in captions],
+        texts=texts,
         image_files=[os.path.relpath(picture.file, dataset.root) for picture in pictures],
-        image_root=os.path.relpath(dataset.root.absolute(), Path(out).absolute()),
+        image_root=os.path.relpath(root, place),
         fine_variant=settings.fine,
         temperature=settings.temperature,
         gallery_size=settings.gallery_size,
         provenance={
             "dataset": {"name": dataset.name, **dataset.provenance},
-            "encoder": _describe(encoder),
-            "detector": {**_describe(detector), "threshold": settings.threshold},
+            **_describe(models, settings),
             "latency_ms": {"text_encoder": text_latency, **latency},
+            "precision": precision,
+            "problems": {
+                **dataset.problems.to_json(NAMED),
+                "lines": dataset.problems.lines(),
+            },
             "command": command,
         },
     )
 
 
-def _describe(model: Any) -> dict[str, Any]:
-    return {"name": model.name, "class": model.model_class, "revision": model.revision}
+def _shapes(
+    pictures: Sequence[Picture], settings: BuildSettings, models: Models
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    images, dim = len(pictures), models.encoder.dim
+    return {
+        "text_features": ((sum(len(one.captions) for one in pictures), dim), "float32"),
+        "image_coarse": ((images, dim), "float32"),
+        "image_regions": ((images, settings.regions, dim), "float32"),
+        "region_boxes": ((images, settings.regions, 4), "float32"),
+        "region_counts": ((images,), "int16"),
+    }
 
 
-def _write_texts(writer: BankWriter, texts: Sequence[str], encoder: DualEncoder) -> float | None:
-    """Writes the text features; returns milliseconds a text, None where all were there."""
-    first, step, seconds = writer.done("text_features"), 4096, 0.0
-    with bar("encoding captions", len(texts)) as progress:
-        progress.advance(first)
-        for start in range(first, len(texts), step):
-            started = time.perf_counter()
-            rows = encoder.text(texts[start : start + step])
-            seconds += time.perf_counter() - started
-            writer.write("text_features", start, rows)
-            progress.advance(len(rows))
-    return round(1000 * seconds / (len(texts) - first), 3) if first < len(texts) else None
+def _digest(pictures: Sequence[Picture]) -> str:
+    """One hash of the pictures' files and captions."""
+    digest = sha256()
+    for picture in pictures:
+        words = [str(picture.file), *(caption.text for caption in picture.captions)]
+        digest.update("\n".join([*words, ""]).encode())
+    return digest.hexdigest()
 
 
-def _write_views(
-    writer: BankWriter,
-    files: Sequence[Path],
-    settings: BuildSettings,
-    models: Any,
-    workers: int,
-) -> dict[str, float]:
-    """Writes the picture features shard by shard; returns milliseconds a picture."""
-    first = min(
-        writer.done(name)
-        for name in ("image_coarse", "image_regions", "region_boxes", "region_counts")
-    )
-    start, seconds = first, np.zeros(2)
-    with bar("encoding pictures", len(files)) as progress:
-        progress.advance(first)
-        for views in _shards(files[first:], settings, models, workers):
-            writer.write("image_coarse", start, views.coarse)
-            writer.write("image_regions", start, views.regions)
-            writer.write("region_boxes", start, views.boxes)
-            writer.write("region_counts", start, views.counts)
-            start += len(views.coarse)
-            seconds += views.seconds
-            progress.advance(len(views.coarse))
-    each = 1000 * seconds / max(start - first, 1)
-    return {"detector": round(each[0], 3), "image_encoder": round(each[1], 3)}
+def _describe(models: Models, settings: BuildSettings) -> dict[str, Any]:
+    """What the models are and what their features mean, for the manifest."""
+    from importlib.metadata import version
+
+    encoder, detector = models.encoder, models.detector
+    said: dict[str, Any] = {
+        "encoder": {
+            "name": encoder.name,
+            "class": encoder.model_class,
+            "revision": encoder.revision,
+            "coarse": settings.coarse,
+            "regions_by": settings.regions_by,
+            "dtype": settings.dtype,
+            "notes": dict(encoder.notes),
+        },
+        "detector": None,
+        "versions": {name: version(name) for name in ("torch", "transformers", "pillow")},
+    }
+    if detector is not None:
+        said["detector"] = {
+            "name": detector.name,
+            "class": detector.model_class,
+            "revision": detector.revision,
+            "threshold": settings.threshold,
+            "labels": list(detector.labels) if detector.zero_shot else None,
+        }
+    return said
+
+
+def _facts(pictures: Sequence[Picture]) -> dict[str, Any] | None:
+    """Asserted facts, which captions assert them and of which pictures they hold.
+
+    A picture of which nothing is known has no facts, so that nothing is asked about it.
+    """
+    told = [caption for picture in pictures for caption in picture.captions]
+    names = sorted(set(chain.from_iterable(caption.facts for caption in told)))
+    if not names:
+        return None
+    number = {name: i for i, name in enumerate(names)}
+    return {
+        "names": names,
+        "kinds": [fact_kind(name) for name in names],
+        "text": [[number[fact] for fact in caption.facts] for caption in told],
+        "image": [
+            sorted(number[fact] for fact in picture.facts if fact in number)
+            if picture.facts_known
+            else []
+            for picture in pictures
+        ],
+    }
 
 
 def add_hallucination_detector(bank: FeatureBank, *, seed: int = 0) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""`dsa info`: what is installed and registered, or what a feature bank holds."""
+"""`dsa info`: what is installed, what a list such as the datasets holds, or what a bank holds."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ if TYPE_CHECKING:
 def info(
     bank: Annotated[
         str | None,
-        typer.Argument(help="Folder of a feature bank, or 'embedded'; nothing for the install."),
+        typer.Argument(
+            help="Folder of a feature bank, 'embedded', or a list: datasets, rewards, algorithms; "
+            "nothing for the install."
+        ),
     ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read the whole bank and recompute every hash.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show what is installed and registered, or what a feature bank holds."""
-    if bank is None:
+    """Show what is installed and registered, what a list holds, or what a feature bank holds."""
+    lists = {entry.name: entry for entry in entry_points(group="dsa_env.info")}
+    if bank is None or bank in lists:
         if verify:
             raise DSAError("--verify reads a bank: name its folder, as in dsa info BANK --verify.")
-        facts = install_facts()
+        facts = install_facts() if bank is None else list_facts(lists[bank].load())
     else:
         from dsa_env.bank import resolve_bank
 
@@ -41,7 +45,7 @@ def info(
     if as_json:
         typer.echo(json.dumps(facts, indent=2, allow_nan=False, default=str))
     else:
-        show(facts)
+        show(facts, as_typed=bank in lists)
 
 
 def install_facts() -> dict[str, Any]:
@@ -72,6 +76,18 @@ def install_facts() -> dict[str, Any]:
         },
         "dependencies": {name: versions[name] for name in sorted(used)},
     }
+
+
+def list_facts(names: Mapping[str, Any]) -> dict[str, str]:
+    """What each name of a list stands for, in its own words or its docstring's first line."""
+    return {name: _own_words(meant) for name, meant in names.items()}
+
+
+def _own_words(meant: Any) -> str:
+    if "__str__" in vars(type(meant)):
+        return str(meant)
+    lines = ((meant.__doc__ if callable(meant) else None) or "").strip().splitlines()
+    return lines[0] if lines else ""
 
 
 def embedded_model() -> dict[str, Any]:
@@ -126,8 +142,13 @@ def bank_facts(bank: FeatureBank, verify: bool = False) -> dict[str, Any]:
     }
 
 
-def show(facts: Mapping[str, Any]) -> None:
-    """Print facts as one aligned table, nested names as rows of their own."""
+def show(facts: Mapping[str, Any], *, as_typed: bool = False) -> None:
+    """Print facts as one aligned table, nested names as rows of their own.
+
+    Args:
+        facts: what to print, by name.
+        as_typed: leave the names as people type them, instead of spacing their words.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -135,7 +156,8 @@ def show(facts: Mapping[str, Any]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold cyan", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _rows(facts):
+    rows = [(name, _words(value)) for name, value in facts.items()] if as_typed else _rows(facts)
+    for name, value in rows:
         table.add_row(Text(name), Text(value))
     Console().print(table)
 

@@ -45,10 +45,10 @@ class _Drawn:
 class _Told:
     """Lines in a log; work that ends soon says nothing."""
 
-    def __init__(self, description: str, total: float | None) -> None:
+    def __init__(self, description: str, total: float | None, done: float) -> None:
         self._description = description
         self._total = total
-        self._done = 0.0
+        self._done = self._before = done
         self._started = self._told = time.monotonic()
 
     def advance(self, n: float = 1) -> None:
@@ -67,12 +67,19 @@ class _Told:
         self._told = time.monotonic()
         seconds = self._told - self._started
         share = f"{self._done:,.0f}" + (f"/{self._total:,.0f}" if self._total else "")
-        print(f"{self._description}: {share} after {seconds:.0f} s", file=sys.stderr, flush=True)
+        rate = (self._done - self._before) / max(seconds, 1e-9)
+        digits = 0 if rate >= 10 else 1
+        line = f"{self._description}: {share} after {seconds:.0f} s, {rate:,.{digits}f}/s"
+        if self._total and rate and self._done < self._total:
+            line += f", {(self._total - self._done) / rate:,.0f} s left"
+        print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def bar(description: str, total: float | None) -> Iterator[Bar]:
+def bar(description: str, total: float | None, done: int = 0) -> Iterator[Bar]:
     """Show a progress bar while the body runs; `total` None shows a pulse.
+
+    `done` is what was done before, by a call that was interrupted: it counts for no rate.
 
     It goes to standard error, so that standard output stays clean. Where that is no terminal, a
     line every `LINE_SECONDS` takes the bar's place.
@@ -87,7 +94,7 @@ def bar(description: str, total: float | None) -> Iterator[Bar]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        told = _Told(description, total)
+        told = _Told(description, total, done)
         yield told
         told.end()
         return
@@ -99,7 +106,7 @@ def bar(description: str, total: float | None) -> Iterator[Bar]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        yield _Drawn(progress, progress.add_task(description, total=total))
+        yield _Drawn(progress, progress.add_task(description, total=total, completed=done))
 
 
 def track(iterable: Iterable[T], description: str, total: float | None = None) -> Iterator[T]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,11 +93,28 @@ def unit_rows(rows: Array) -> NDArray[np.float64]:
 
 
 def row_blocks(array: Array, block_bytes: int = BLOCK_BYTES) -> Iterator[slice]:
-    """Slices over the first axis, each about `block_bytes` large as float64."""
+    """Slices over the first axis, each about `block_bytes` large as float64.
+
+    What has been read of a mapped file is given back block by block, so memory stays flat.
+    """
     row_bytes = max(1, int(np.prod(array.shape[1:], dtype=np.int64))) * 8
     step = max(1, block_bytes // row_bytes)
     for start in range(0, len(array), step):
         yield slice(start, min(start + step, len(array)))
+        release(array)
+
+
+def release(array: Array) -> None:
+    """Give the memory of a mapped file's pages back; they are read again when needed.
+
+    Does nothing for other arrays, nor for private copies of a file, whose changes would be lost.
+    """
+    mode, base = "", cast(Any, array)
+    while isinstance(base, np.ndarray):
+        mode = getattr(base, "mode", mode)
+        base = base.base
+    if isinstance(base, mmap.mmap) and mode in ("r", "r+", "w+") and hasattr(base, "madvise"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def describe_array(name: str, array: Array, sha256: str) -> dict[str, Any]:

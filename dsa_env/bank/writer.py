@@ -24,7 +24,7 @@ from dsa_env.bank.assembly import (
     put_features,
 )
 from dsa_env.bank.checks import check_all
-from dsa_env.bank.format import ARRAYS, MANIFEST, Array, describe_array
+from dsa_env.bank.format import ARRAYS, MANIFEST, Array, describe_array, release
 from dsa_env.errors import BankError, DSAError, unknown
 from dsa_env.files import PathLike, read_json, sha256_file, write_json
 
@@ -78,6 +78,9 @@ class BankWriter:
             another configuration is refused.
         restart: throw a partial build away and start anew.
 
+    Attributes:
+        note: JSON values kept with the last batch of `write_rows`; None before the first.
+
     Raises:
         BankError: `folder` exists, or the partial build there has another configuration.
     """
@@ -100,10 +103,13 @@ class BankWriter:
         layout = {name: [list(s), np.dtype(d).name] for name, (s, d) in shapes.items()}
         identity = json.dumps({"config": config, "arrays": layout}, sort_keys=True)
         self._identity = hashlib.sha256(identity.encode()).hexdigest()
+        self.note: Any = None
         if restart or not self._progress.is_file():
             self._start(shapes)
         self._done = self._read_progress()
-        self._arrays = {name: _reopen(self.partial / f"{name}.npy") for name in shapes}
+        self._arrays: dict[str, Array] = {
+            name: _reopen(self.partial / f"{name}.npy") for name in shapes
+        }
 
     def done(self, name: str) -> int:
         """How many rows of an array are finished; go on from there."""
@@ -121,6 +127,34 @@ class BankWriter:
         Raises:
             BankError: the rows do not fit, leave a gap, or hold NaN.
         """
+        self._put(name, start, rows)
+        self._record()
+
+    def write_rows(self, start: int, rows: Mapping[str, ArrayLike], note: Any = None) -> None:
+        """Write the same rows of several arrays, and record them and `note` in one go.
+
+        A build that is killed has all of them or none. Args and errors are those of `write`.
+        """
+        for name, part in rows.items():
+            self._put(name, start, part)
+        self.note = note
+        self._record()
+
+    def shrink(self, name: str, rows: int) -> None:
+        """Cut an array to its first `rows` rows, where fewer came than were planned for.
+
+        Raises:
+            BankError: more rows are finished already, or there are not so many.
+        """
+        if not self.done(name) <= rows <= len(self._arrays[name]):
+            raise BankError(
+                f"{name} has {self.done(name)} of {len(self._arrays[name])} rows finished; it "
+                f"cannot be cut to {rows}."
+            )
+        if rows < len(self._arrays[name]):
+            self._arrays[name] = _cut(self.partial / f"{name}.npy", self._arrays[name], rows)
+
+    def _put(self, name: str, start: int, rows: ArrayLike) -> None:
         finished, target, batch = self.done(name), self._arrays[name], np.asarray(rows)
         stop = start + len(batch)
         if batch.shape[1:] != target.shape[1:] or stop > len(target):
@@ -134,9 +168,10 @@ class BankWriter:
             padding = np.any(batch != 0, axis=-1) if batch.ndim == 3 else None
             batch = normalise_rows(batch, name, start, padding)
         target[start:stop] = batch
-        target.flush()
+        if isinstance(target, np.memmap):
+            target.flush()
         self._done[name] = max(stop, finished)
-        self._record()
+        release(target)
 
     def finish(self, **details: Any) -> FeatureBank:
         """Add what is small, check everything, rename the folder and open the bank.
@@ -174,12 +209,14 @@ class BankWriter:
         self._record()
 
     def _record(self) -> None:
-        write_json(self._progress, {"identity": self._identity, "done": self._done})
+        progress = {"identity": self._identity, "done": self._done, "note": self.note}
+        write_json(self._progress, progress)
 
     def _read_progress(self) -> dict[str, int]:
         try:
             progress = read_json(self._progress)
             identity, done = progress["identity"], dict(progress["done"])
+            self.note = progress["note"]
         except (DSAError, KeyError, TypeError, ValueError):
             identity, done = None, {}
         if identity != self._identity:
@@ -225,3 +262,17 @@ def refuse_existing(folder: Path) -> None:
 def _reopen(file: Path) -> np.memmap[Any, Any]:
     mapped: np.memmap[Any, Any] = np.lib.format.open_memmap(file, mode="r+")
     return mapped
+
+
+def _cut(file: Path, array: Array, rows: int) -> Array:
+    """Shorten a mapped ``.npy`` file to its first rows; interrupted, it can be done again.
+
+    numpy leaves room in the header for the first axis to change, so the data stays where it is.
+    """
+    shape = (rows, *array.shape[1:])
+    descr = np.lib.format.dtype_to_descr(array.dtype)
+    with file.open("r+b") as stream:
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.truncate(stream.tell() + int(np.prod(shape)) * array.dtype.itemsize)
+    return _reopen(file)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsa_env.datasets.captions import Caption
+from dsa_env.datasets.problems import Problem, Problems
+
+__all__ = ["Caption", "Dataset", "Picture", "Problem", "Problems"]
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,14 @@ class Picture:
         file: its image file.
         captions: the captions written for it.
         facts: every fact that is known to hold of it, for judging hallucination.
+        facts_known: whether `facts` was looked for at all; False where the dataset says nothing,
+            so that an empty `facts` does not mean that nothing holds.
     """
 
     file: Path
     captions: tuple[Caption, ...]
     facts: frozenset[str] = frozenset()
+    facts_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -32,10 +38,12 @@ class Dataset:
         name: the dataset's name, recorded in the bank.
         root: folder that the image files lie under.
         splits: split name ("train", "validation", "test", "pretrain") to its pictures.
-        provenance: how the data was made or where it was read from.
+        provenance: how the data was made or where it was read from, as JSON's types.
+        problems: what was left out, and where what is found later is reported.
     """
 
     name: str
     root: Path
     splits: dict[str, Sequence[Picture]]
     provenance: dict[str, object] = field(default_factory=dict)
+    problems: Problems = field(default_factory=Problems)

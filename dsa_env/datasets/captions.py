@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsa_env.datasets.scenes import Scene, crowdedness, dominant_color
+from dsa_env.datasets.scenes import (
+    COLORS,
+    CROWDEDNESS,
+    FLOORS,
+    LAYOUTS,
+    LIGHTS,
+    Scene,
+    crowdedness,
+    dominant_color,
+)
 
 KINDS = ("scene", "object", "relation", "mixed")
 KIND_SHARES = (0.30, 0.30, 0.25, 0.15)  # how often the embedded world asks for each
@@ -19,6 +28,18 @@ _RELATION_WORDS = {
     "front": "in front of",
     "behind": "behind",
 }
+_LAYOUT_FACTS = {
+    layout: f"objects {'' if layout == 'scattered' else 'in a '}{layout}" for layout in LAYOUTS
+} | {"two groups": "objects in two groups"}
+_SCENE_FACTS = frozenset(
+    [
+        *(f"a {floor} floor" for floor in FLOORS),
+        *(f"{light} light" for light in LIGHTS),
+        *_LAYOUT_FACTS.values(),
+        *(f"a {word} scene" for word in CROWDEDNESS),
+        *(f"mostly {color} objects" for color in COLORS),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -27,23 +48,23 @@ class Caption:
 
     Attributes:
         text: the caption.
-        kind: one of `KINDS`.
-        facts: canonical facts such as "a wooden floor", "a small red metal cube" or
+        kind: one of `KINDS` in the embedded world and CLEVR; "caption" or "region" elsewhere.
+        facts: canonical facts such as "dog", "a wooden floor", "a small red metal cube" or
             "a red cube left of a blue sphere"; true of the picture it was written for.
         objects: indices of the objects that it names.
     """
 
     text: str
-    kind: str
-    facts: tuple[str, ...]
+    kind: str = "caption"
+    facts: tuple[str, ...] = ()
     objects: tuple[int, ...] = ()
 
 
 def fact_kind(fact: str) -> str:
-    """Which of `FACT_KINDS` a canonical fact of the embedded world belongs to."""
+    """Which of `FACT_KINDS` a fact belongs to: the name of a thing is an "object" fact."""
     if any(f" {word} a " in fact for word in _RELATION_WORDS.values()):
         return "relation"
-    return "object" if fact.split()[-1] in ("cube", "sphere", "cylinder") else "scene"
+    return "scene" if fact in _SCENE_FACTS else "object"
 
 
 def describe(item: dict[str, str], *, size: bool, color: bool, material: bool) -> str:
@@ -70,10 +91,7 @@ def scene_facts(scene: Scene) -> dict[str, str]:
     if "light" in properties:
         facts["light"] = f"{properties['light']} light"
     if "layout" in properties and len(scene["objects"]) >= 3:
-        layout = properties["layout"]
-        facts["layout"] = "objects scattered" if layout == "scattered" else f"objects in a {layout}"
-        if layout == "two groups":
-            facts["layout"] = "objects in two groups"
+        facts["layout"] = _LAYOUT_FACTS[properties["layout"]]
     if "crowdedness" in properties:
         facts["crowdedness"] = f"a {properties['crowdedness']} scene"
     if properties.get("dominant_color"):
@@ -184,3 +202,19 @@ def write_captions(scene: Scene, count: int, seed: int = 0) -> list[Caption]:
     rng = np.random.default_rng([seed, 1, scene["image_index"], *scene["split"].encode()])
     kinds = rng.choice(KINDS, count, p=KIND_SHARES)
     return [write_caption(scene, str(kind), rng) for kind in kinds]
+
+
+def write_distinct_captions(scene: Scene, count: int, seed: int = 0) -> list[Caption]:
+    """Up to `count` captions of a scene with different texts, otherwise like `write_captions`.
+
+    The original CLEVR tells little of a scene as a whole, so the same sentence would often be
+    written twice. Fewer are returned where `8 * count` draws hold no more.
+    """
+    rng = np.random.default_rng([seed, 1, scene["image_index"], *scene["split"].encode()])
+    found: dict[str, Caption] = {}
+    for kind in rng.choice(KINDS, 8 * count, p=KIND_SHARES):
+        caption = write_caption(scene, str(kind), rng)
+        found.setdefault(caption.text, caption)
+        if len(found) == count:
+            break
+    return list(found.values())

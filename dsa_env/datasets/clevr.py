@@ -1,22 +1,48 @@
-"""The CLEVR v1.0 on-disk format, with captions in the COCO captions format beside it."""
+"""The CLEVR v1.0 on-disk format, with captions in the COCO captions format beside it.
+
+Expected below the root, as the official archive unpacks: `scenes/CLEVR_{split}_scenes.json` and
+`images/{split}/*.png` for train and val; the original has no scenes for its test pictures, so val
+is the test split and a seeded share of train, by image, the validation split. Where one split is
+all there is, it is parted into three. The scenes may also lie in the root itself.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsa_env.datasets import Dataset, Picture
-from dsa_env.datasets.captions import Caption, true_facts, write_captions
+from dsa_env.datasets import problems as kinds
+from dsa_env.datasets.assembly import Listing, assemble, clean, keep_captions, present
+from dsa_env.datasets.captions import (
+    Caption,
+    true_facts,
+    write_captions,
+    write_distinct_captions,
+)
+from dsa_env.datasets.json_stream import get, stream
+from dsa_env.datasets.problems import BadRecordError, Problems
 from dsa_env.datasets.scenes import PICTURE_SIZE, Scene, generate_scene
+from dsa_env.datasets.splitting import complete
 from dsa_env.errors import DSAError
-from dsa_env.files import read_json, write_json
+from dsa_env.files import write_json
 from dsa_env.progress import track
 from dsa_env.workers import process_pool
 
+if TYPE_CHECKING:
+    from dsa_env.datasets.registry import ReadOptions
+
 DISK_SPLITS = {"pretrain": "pretrain", "train": "train", "validation": "val", "test": "test"}
-_SCENE_FIELDS = ("image_index", "image_filename", "objects", "relationships")
+_SCENE_FIELDS: dict[str, type] = {
+    "image_index": int,
+    "image_filename": str,
+    "objects": list,
+    "relationships": dict,
+}
 
 
 def image_file(root: Path, split: str, name: str) -> Path:
@@ -145,40 +171,62 @@ def coco_captions(
     return {"info": info or {}, "images": images, "annotations": annotations}
 
 
+def stream_scenes(path: Path, problems: Problems | None = None) -> Iterator[Scene]:
+    """The scene graphs of a CLEVR v1.0 scenes file one at a time, checked for what is used.
+
+    Args:
+        path: the file.
+        problems: where scenes that lack a field are reported; None makes the first fatal.
+
+    Raises:
+        DSAError: if the file is missing or is no scenes file, or a bad scene is fatal.
+    """
+    problems = Problems() if problems is None else problems
+    expected = "a CLEVR v1.0 scenes file, a list under 'scenes'"
+    for number, scene in enumerate(stream(path, "scenes.item", expected)):
+        with problems.skipping():
+            for name, kind in _SCENE_FIELDS.items():
+                get(scene, name, kind, path, number)
+            yield scene
+
+
 def read_scenes(path: Path) -> list[Scene]:
-    """The scene graphs of a CLEVR v1.0 scenes file, checked for the fields that are used.
+    """The scene graphs of a CLEVR v1.0 scenes file.
 
     Raises:
         DSAError: if the file is missing, is no scenes file, or a scene lacks a field.
     """
-    document = read_json(path)
-    scenes = document.get("scenes") if isinstance(document, dict) else None
-    if not isinstance(scenes, list) or not scenes:
-        raise DSAError(f"{path} holds no scenes; a CLEVR scenes file has a list under 'scenes'")
-    for number, scene in enumerate(scenes):
-        missing = [name for name in _SCENE_FIELDS if name not in scene]
-        if missing:
-            raise DSAError(f"{path}: scene {number} lacks {', '.join(missing)}; not CLEVR v1.0")
-    return scenes
+    return list(stream_scenes(path))
 
 
-def _captions_by_image(path: Path) -> dict[int, list[Caption]]:
+def _captions_by_image(path: Path, problems: Problems) -> dict[int, list[Caption]]:
     grouped: dict[int, list[Caption]] = {}
-    try:
-        for row in read_json(path)["annotations"]:
-            caption = Caption(
-                row["caption"],
-                row.get("kind", "caption"),
-                tuple(row.get("facts", ())),
-                tuple(row.get("objects", ())),
-            )
-            grouped.setdefault(row["image_id"], []).append(caption)
-    except (KeyError, TypeError) as error:
-        raise DSAError(f"{path} is not in the COCO captions format: {error!r}") from error
+    expected = "a COCO captions file, a list under 'annotations'"
+    for number, row in enumerate(stream(path, "annotations.item", expected, empty=True)):
+        with problems.skipping():
+            image = get(row, "image_id", int, path, number)
+            facts, objects = row.get("facts", []), row.get("objects", [])
+            for name, values, kind in (("facts", facts, str), ("objects", objects, int)):
+                if not isinstance(values, list) or not all(isinstance(v, kind) for v in values):
+                    raise BadRecordError(
+                        path, number, f"has {name!r} that are no {kind.__name__} list"
+                    )
+            told = clean(row.get("kind")) or "caption"
+            caption = Caption(clean(row.get("caption")), told, tuple(facts), tuple(objects))
+            grouped.setdefault(image, []).append(caption)
     return grouped
 
 
-def read_split(root: Path, split: str, *, captions: int = 4, seed: int = 0) -> list[Picture]:
+def read_split(
+    root: Path,
+    split: str,
+    *,
+    captions: int = 4,
+    seed: int = 0,
+    wanted: set[Path] | None = None,
+    images: Path | None = None,
+    problems: Problems | None = None,
+) -> list[Picture]:
     """The pictures of one split on disk.
 
     Captions come from the COCO file beside the scenes; where there is none (the original CLEVR)
@@ -186,41 +234,139 @@ def read_split(root: Path, split: str, *, captions: int = 4, seed: int = 0) -> l
 
     Args:
         root: the dataset's folder.
-        split: one of `DISK_SPLITS`' keys.
+        split: one of `DISK_SPLITS`' keys, or "" for scenes without a split.
         captions: captions a picture where they have to be written.
         seed: seed of captions that have to be written.
+        wanted: files of the pictures that are wanted, each taken out once read; None for all.
+        images: folder of the pictures; None for the format's own.
+        problems: where bad pictures are reported; None makes the first fatal.
 
     Raises:
-        DSAError: if a file is missing or malformed, or a picture of the split is not there.
+        DSAError: if a file is missing or malformed, or something is wrong that is fatal.
     """
-    name = DISK_SPLITS[split]
-    scenes = read_scenes(scenes_file(root, name))
+    problems, listing = Problems() if problems is None else problems, Listing()
+    source = _find_scenes(root, split)
+    name = DISK_SPLITS.get(split, "new")
+    folder = images or image_file(root, name, "")
     told = captions_file(root, name)
-    written = _captions_by_image(told) if told.exists() else None
+    written = _captions_by_image(told, problems) if told.exists() else None
     pictures = []
-    for scene in scenes:
-        file = image_file(root, name, scene["image_filename"])
-        if not file.exists():
-            raise DSAError(f"{file} is missing; {scenes_file(root, name)} lists it")
-        scene.setdefault("split", name)
-        own = write_captions(scene, captions, seed) if written is None else None
-        own = own or (written or {}).get(scene["image_index"], [])
-        pictures.append(Picture(file, tuple(own), frozenset(true_facts(scene))))
+    # what the wanted ones were chosen from has been reported then
+    reported = problems if wanted is None else Problems("skip")
+    for scene in stream_scenes(source, reported):
+        file = folder / scene["image_filename"]
+        if wanted is not None:
+            if file not in wanted:
+                continue
+            wanted.remove(file)
+        elif not present([file], Path, problems, listing):
+            continue
+        # "spit" is how some files spell it; the seed of the written captions wants it
+        scene["split"] = scene.get("split") or scene.pop("spit", None) or name
+        where = f"{file.name} of {source}"
+        try:
+            own = (
+                write_distinct_captions(scene, captions, seed)
+                if written is None
+                else written.get(scene["image_index"], [])
+            )
+            facts = frozenset(
+                set(map(sys.intern, true_facts(scene)))
+            )  # half a frozenset(map)'s size
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            problems.report(kinds.BAD_RECORD, where, f"not CLEVR v1.0: {error!r}")
+            continue
+        kept = keep_captions(((where, caption) for caption in own), file, problems)
+        if kept:
+            pictures.append(Picture(file, kept, facts))
     return pictures
 
 
 def read_dataset(root: Path, *, captions: int = 4, seed: int = 0) -> Dataset:
-    """Every split of a CLEVR-format folder that has scene graphs.
+    """Every split of a CLEVR-format folder that has scene graphs, as they are on disk.
 
     Raises:
         DSAError: if there is none, naming where they are looked for.
     """
     root = Path(root)
-    found = [split for split, name in DISK_SPLITS.items() if scenes_file(root, name).exists()]
+    splits = {
+        split: read_split(root, split, captions=captions, seed=seed) for split in _found(root)
+    }
+    return Dataset("clevr", root, dict(splits), {"format": "CLEVR v1.0", "root": str(root)})
+
+
+def read(root: Path, options: ReadOptions) -> Dataset:
+    """Reads CLEVR as `dsa_env.datasets.registry.read_dataset` asks for it.
+
+    Raises:
+        DSAError: if files are missing or malformed, or the data has problems that are fatal.
+    """
+    problems, listing = Problems(options.on_bad), Listing()
+    found = _found(root)
+    folders = {split: _image_folder(root, split, options.images) for split in found}
+    listed: dict[str, list[Path]] = {}
+    for split in found:
+        files: dict[Path, None] = {}
+        for scene in stream_scenes(_find_scenes(root, split), problems):
+            file = folders[split] / scene["image_filename"]
+            if file in files:
+                problems.report(kinds.DUPLICATE, f"{file.name} of {_find_scenes(root, split)}")
+            files[file] = None
+        listed[split] = list(files)
+    alone = [split for split in found if split != "pretrain"]
+    if len(alone) == 1:
+        listed["train"] = listed.pop(alone[0])
+    planned, origin = complete(
+        listed, lambda file: file.name, options.held_out_share, options.seed, listing.has
+    )
+    split_of: dict[Path, str] = {
+        file: split
+        for split, files_of_it in planned.items()
+        for file in present(files_of_it, Path, problems, listing, options.limit)
+    }
+    splits: dict[str, list[Picture]] = {split: [] for split in planned}
+    for split in found:
+        for picture in read_split(
+            root,
+            split,
+            captions=options.captions,
+            seed=options.seed,
+            wanted=set(split_of),
+            images=folders[split],
+            problems=problems,
+        ):
+            splits[split_of[picture.file]].append(picture)
+    disk = {split: _find_scenes(root, split).name for split in found}
+    provenance = {"format": "CLEVR v1.0", "files": disk, "split": origin, "seed": options.seed}
+    return assemble("clevr", root, splits, provenance, problems)
+
+
+def _found(root: Path) -> list[str]:
+    """The splits whose scenes are there; [""] for scenes of no split.
+
+    Raises:
+        DSAError: if there are none.
+    """
+    found = [split for split in DISK_SPLITS if _find_scenes(root, split).is_file()]
+    if not found and _find_scenes(root, "").is_file():
+        found = [""]
     if not found:
         raise DSAError(
             f"{root} has no scenes/CLEVR_*_scenes.json; point to the folder that holds the "
             "'images' and 'scenes' folders of CLEVR v1.0"
         )
-    splits = {split: read_split(root, split, captions=captions, seed=seed) for split in found}
-    return Dataset("clevr", root, dict(splits), {"format": "CLEVR v1.0", "root": str(root)})
+    return found
+
+
+def _find_scenes(root: Path, split: str) -> Path:
+    """A split's scenes, in their folder or in the root; those of no split are CLEVR_scenes.json."""
+    official = scenes_file(root, DISK_SPLITS[split]) if split else root / "CLEVR_scenes.json"
+    beside = root / official.name
+    return beside if beside.is_file() and not official.is_file() else official
+
+
+def _image_folder(root: Path, split: str, own: Path | None) -> Path:
+    """Where a split's pictures are: in a folder of its name, or together with the others'."""
+    name = DISK_SPLITS.get(split, "")
+    folders = [own / name, own] if own else [root / "images" / name, root / name, root / "images"]
+    return next((folder for folder in folders if folder.is_dir()), folders[0])

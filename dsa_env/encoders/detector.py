@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from inspect import signature
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -18,11 +20,15 @@ from transformers import (
 )
 
 from dsa_env.encoders import model_folder
-from dsa_env.encoders.loading import loading
+from dsa_env.encoders.loading import frozen, loading
+from dsa_env.encoders.preparing import DetectorPreparer
+from dsa_env.encoders.protocol import Prepared
 from dsa_env.errors import DSAError
 
 _ZERO_SHOT = ("owlvit", "owlv2", "grounding-dino", "mm-grounding-dino", "omdet-turbo")
+_CURE = "Give a hub name or a local folder of an object detector."
 _OVERLAP = 0.7  # boxes that overlap more are one region
+_PIXELS = 2**23  # most pixels in one forward pass
 
 
 class RegionDetector:
@@ -33,6 +39,9 @@ class RegionDetector:
         threshold: least score of a region.
         most: regions kept per picture, best first.
         labels: what a zero-shot detector is asked for.
+        zero_shot: whether it looks for `labels`; other detectors know their own classes.
+        preparer: turns pictures into arrays without the weights; picklable.
+        revision: commit of a model from the hub.
     """
 
     def __init__(
@@ -41,33 +50,57 @@ class RegionDetector:
         *,
         threshold: float = 0.5,
         most: int = 12,
-        labels: Sequence[str] = ("an object",),
+        labels: Sequence[str] | None = None,
         device: str = "cpu",
+        dtype: str = "float32",
     ) -> None:
         """Loads a detector by hub name, local folder or "embedded".
 
+        Args:
+            name: which model.
+            threshold: least score of a region, in [0, 1).
+            most: most regions of a picture.
+            labels: words that a zero-shot detector looks for, "an object" by default.
+            device: torch device.
+            dtype: "float32", "bf16" or "fp16", of the model; boxes are float32.
+
         Raises:
-            DSAError: if it cannot be loaded, is no detector, or a setting is out of range.
+            DSAError: if it cannot be loaded, is no detector, a setting is out of range, or
+                labels are given to a detector that knows its own classes.
         """
         if not 0 <= threshold < 1 or most < 1:
             raise DSAError(
                 f"threshold must lie in [0, 1) and regions be at least 1, not {threshold}, {most}"
             )
+        words = ["an object"] if labels is None else labels
+        if isinstance(words, str) or not words or not all(word.strip() for word in words):
+            raise DSAError(
+                f"labels must be a list of words such as a dog, a car, not {labels!r}; "
+                "they are what a zero-shot detector looks for"
+            )
         self.name, self.threshold, self.most = name, threshold, most
-        self.labels, self.device = list(labels), torch.device(device)
+        self.labels = list(words)
         source = model_folder(name, "detector")
-        cure = "Give a hub name or a local folder of an object detector."
-        with loading("detector", name, cure):
+        with loading("detector", name, _CURE):
             self.zero_shot = AutoConfig.from_pretrained(source).model_type in _ZERO_SHOT
+            if labels is not None and not self.zero_shot:
+                raise DSAError(
+                    f"the detector {name!r} knows its own classes; leave the labels out, or take "
+                    "a zero-shot detector such as OWLv2 or Grounding DINO"
+                )
             model = (
                 AutoModelForZeroShotObjectDetection
                 if self.zero_shot
                 else AutoModelForObjectDetection
             )
-            self._model: Any = model.from_pretrained(source).eval().to(self.device)
+            self._model: Any = frozen(model, source, name, dtype, device)
             processor: Any = AutoProcessor if self.zero_shot else AutoImageProcessor
             self._processor: Any = processor.from_pretrained(source)
-        self._model.requires_grad_(False)
+            images = self._processor.image_processor if self.zero_shot else self._processor
+            self.preparer = DetectorPreparer.of(images)
+        self.device = cast(torch.device, self._model.device)
+        table = self.preparer.table
+        self._table = None if table is None else torch.from_numpy(table).flatten().to(self.device)
         self.revision: str | None = getattr(self._model.config, "_commit_hash", None)
 
     @property
@@ -77,32 +110,86 @@ class RegionDetector:
 
     def __call__(self, images: Sequence[Image.Image]) -> list[NDArray[np.float32]]:
         """Boxes of each picture, best first: [regions, 4] as (cx, cy, w, h) shares in [0, 1]."""
-        return [boxes[: self.most] for boxes, _ in self.scored(images)]
+        return self.detect([self.preparer.prepare(image) for image in images])
 
-    @torch.inference_mode()
+    def detect(self, prepared: Sequence[Prepared]) -> list[NDArray[np.float32]]:
+        """The same, of pictures that `preparer` prepared, in whatever process."""
+        return [boxes[: self.most] for boxes, _ in self._scored(prepared)]
+
     def scored(
         self, images: Sequence[Image.Image]
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Every box above the threshold with its score, best first, overlapping ones removed."""
-        sizes = [(image.height, image.width) for image in images]
+        return self._scored([self.preparer.prepare(image) for image in images])
+
+    @torch.inference_mode()
+    def _scored(
+        self, prepared: Sequence[Prepared]
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        if not prepared:
+            return []
+        area = max(int(np.prod(one["pixels"].shape[1:])) for one in prepared)
+        block = max(1, _PIXELS // area)
+        found = []
+        for start in range(0, len(prepared), block):
+            found.extend(self._block(prepared[start : start + block]))
+        return found
+
+    def _block(
+        self, prepared: Sequence[Prepared]
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        sizes = [(int(height), int(width)) for height, width in (one["size"] for one in prepared)]
+        inputs = self._stack(prepared)
         if self.zero_shot:
-            words = [self.labels] * len(images)
-            inputs = self._processor(text=words, images=list(images), return_tensors="pt")
-            outputs = self._model(**inputs.to(self.device))
+            inputs |= self._words(len(prepared))
+            outputs = _in_float32(self._model(**inputs))
             extra = {"input_ids": inputs["input_ids"]} if "grounding" in self._kind else {}
-            found = self._processor.post_process_grounded_object_detection(
+            rows = self._processor.post_process_grounded_object_detection(
                 outputs, threshold=self.threshold, target_sizes=sizes, **extra
             )
         else:
-            inputs = self._processor(images=list(images), return_tensors="pt").to(self.device)
-            found = self._processor.post_process_object_detection(
-                self._model(**inputs), threshold=self.threshold, target_sizes=sizes
+            rows = self._processor.post_process_object_detection(
+                _in_float32(self._model(**inputs)), threshold=self.threshold, target_sizes=sizes
             )
-        return [_shares(rows, size) for rows, size in zip(found, sizes, strict=True)]
+        return [_shares(found, size) for found, size in zip(rows, sizes, strict=True)]
+
+    def _stack(self, prepared: Sequence[Prepared]) -> dict[str, Tensor]:
+        """One block's input: padded to the largest picture, with a mask if any was."""
+        height, width = np.max([one["pixels"].shape[1:] for one in prepared], axis=0)
+        pixels = np.zeros((len(prepared), 3, height, width), dtype=prepared[0]["pixels"].dtype)
+        mask = np.zeros((len(prepared), height, width), dtype=np.bool_)
+        for n, one in enumerate(prepared):
+            rows, columns = one["pixels"].shape[1:]
+            pixels[n, :, :rows, :columns] = one["pixels"]
+            mask[n, :rows, :columns] = one.get("mask", True)
+        values = torch.from_numpy(pixels).to(self.device)
+        if self._table is not None:
+            index = values.int() + 256 * torch.arange(3, device=self.device)[:, None, None].int()
+            values = self._table.index_select(0, index.flatten()).view(values.shape)
+        if mask.all():
+            return {"pixel_values": values.to(self._model.dtype)}
+        seen = torch.from_numpy(mask).to(self.device)
+        inputs = {"pixel_values": (values * seen[:, None]).to(self._model.dtype)}
+        if "pixel_mask" in signature(self._model.forward).parameters:
+            inputs["pixel_mask"] = seen.long()
+        return inputs
+
+    def _words(self, count: int) -> dict[str, Tensor]:
+        """The tokens of `labels` for `count` pictures."""
+        tokens = self._processor(text=[self.labels] * count, return_tensors="pt")
+        return dict(tokens.to(self.device))
 
     @property
     def _kind(self) -> str:
         return str(self._model.config.model_type)
+
+
+def _in_float32(outputs: Any) -> Any:
+    """Scores and boxes in float32, whatever the model computes in."""
+    for name in ("logits", "pred_boxes"):
+        if outputs.get(name) is not None:
+            outputs[name] = outputs[name].float()
+    return outputs
 
 
 def _shares(

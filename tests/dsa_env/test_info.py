@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import dsa_env
+import dsa_env.info
 from dsa_env import FeatureBank, cli
+from dsa_env.datasets.registry import DATASETS
 from dsa_env.info import bank_facts, embedded_model, install_facts
 
 
@@ -78,6 +80,24 @@ def test_the_embedded_model_counts_its_files() -> None:
     folder = Path(model["folder"])
     assert model["present"] is bool(list(folder.rglob("*.safetensors")))
     assert all((folder / name).stat().st_size == size for name, size in model["files"].items())
+
+
+def test_a_list_says_what_each_of_its_names_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [
+        EntryPoint("datasets", "dsa_env.datasets.registry:DATASETS", "dsa_env.info"),
+        EntryPoint("rewards", "dsa_env.rewards:BUILT_IN", "dsa_env.info"),
+    ]
+    monkeypatch.setattr(dsa_env.info, "entry_points", lambda group: entries)
+    facts = run_json(capsys, "datasets")
+    assert list(facts) == list(DATASETS)
+    assert "dataset_coco.json" in facts["coco"]
+    assert "--karpathy" in facts["coco"]
+    assert run_json(capsys, "rewards")["clipped"].endswith(".")
+    assert cli.main(["info", "datasets"]) == 0
+    assert "visual_genome" in capsys.readouterr().out
+    assert cli.main(["info", "datasets", "--verify"]) == 2
 
 
 def test_a_bank_shows_shapes_splits_and_hash(

@@ -49,4 +49,18 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(
             shown.advance()
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.splitlines() == ["encoding: 2/3 after 20 s", "encoding: 3/3 after 30 s"]
+    assert told.err.splitlines() == [
+        "encoding: 2/3 after 20 s, 0.1/s, 10 s left",
+        "encoding: 3/3 after 30 s, 0.1/s",
+    ]
+
+
+def test_what_was_done_before_counts_for_no_rate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter([0.0, 20.0, 20.0, 20.0])
+    monkeypatch.setattr("dsa_env.progress.time.monotonic", lambda: next(now))
+    with bar("encoding", 1000, done=500) as shown:
+        shown.advance(400)
+    line, *_ = capsys.readouterr().err.splitlines()
+    assert line == "encoding: 900/1,000 after 20 s, 20/s, 5 s left"

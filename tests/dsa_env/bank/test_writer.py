@@ -175,3 +175,42 @@ def test_unknown_arrays_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DSAError, match=r"'image_corse'\. Did you mean 'image_coarse'"):
         BankWriter(tmp_path / "bank", {"image_corse": ((N, D), "f4")}, {})
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_of_several_arrays_are_recorded_together_with_a_note(tmp_path: Path) -> None:
+    folder, arrays = tmp_path / "bank", content()
+    writer = BankWriter(folder, SHAPES, {})
+    assert writer.note is None
+    names = ("image_coarse", "image_regions", "region_counts")
+    writer.write_rows(0, {name: arrays[name][:6] for name in names}, {"seen": 7})
+    again = BankWriter(folder, SHAPES, {})
+    assert again.note == {"seen": 7}
+    assert [again.done(name) for name in names] == [6, 6, 6]
+    with pytest.raises(BankError, match="go on there, not at 8"):
+        again.write_rows(8, {name: arrays[name][8:] for name in names}, {"seen": 9})
+    assert BankWriter(folder, SHAPES, {}).note == {"seen": 7}
+
+
+def test_arrays_shrink_to_what_came(tmp_path: Path) -> None:
+    arrays = content()
+    writer = BankWriter(tmp_path / "bank", SHAPES, {})
+    for name, rows in arrays.items():
+        kept = rows[:30] if name == "text_features" else rows[:10]
+        writer.write(name, 0, kept)
+        with pytest.raises(BankError, match="cannot be cut"):
+            writer.shrink(name, len(kept) - 1)
+        writer.shrink(name, len(kept))
+        writer.shrink(name, len(kept))
+    again = BankWriter(tmp_path / "bank", SHAPES, {})  # as planned, not as it became
+    bank = again.finish(positives=POSITIVES[:30] % 10, splits=SPLITS[:10])
+    bank.verify()
+    whole = FeatureBank.from_arrays(
+        arrays["text_features"][:30],
+        arrays["image_coarse"][:10],
+        regions=arrays["image_regions"][:10],
+        positives=POSITIVES[:30] % 10,
+        splits=SPLITS[:10],
+    )
+    np.testing.assert_array_equal(bank.text_features, whole.text_features)
+    name = "text_features"
+    assert bank.manifest["arrays"][name]["sha256"] == whole.manifest["arrays"][name]["sha256"]

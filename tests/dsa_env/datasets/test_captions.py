@@ -6,7 +6,14 @@ from collections import Counter
 
 import pytest
 
-from dsa_env.datasets.captions import KINDS, fact_kind, scene_facts, true_facts, write_captions
+from dsa_env.datasets.captions import (
+    KINDS,
+    fact_kind,
+    scene_facts,
+    true_facts,
+    write_captions,
+    write_distinct_captions,
+)
 from dsa_env.datasets.scenes import generate_scene
 
 
@@ -53,3 +60,19 @@ def test_scene_facts_of_the_original_clevr_are_derived_from_its_objects() -> Non
     del scene["properties"]
     assert set(scene_facts(scene)) <= {"crowdedness", "dominant_color"}
     assert scene_facts(scene)["crowdedness"] in true_facts(scene)
+
+
+def test_distinct_captions_say_different_things_and_nothing_false() -> None:
+    for index in range(20):
+        scene = generate_scene(index, "train")
+        del scene["properties"]
+        captions = write_distinct_captions(scene, 5)
+        assert len({caption.text for caption in captions}) == len(captions) <= 5
+        assert {fact for caption in captions for fact in caption.facts} <= true_facts(scene)
+        assert captions == write_distinct_captions(scene, 5)
+    assert sum(len(write_distinct_captions(generate_scene(n, "val"), 5)) for n in range(20)) == 100
+
+
+def test_names_of_things_are_object_facts() -> None:
+    for fact in ("dog", "traffic light", "a red cube", "wooden floor", "street scene"):
+        assert fact_kind(fact) == "object"
