@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from dsa_env.alignment.matrix import AlignmentMatrix
 from dsa_env.errors import DSAError
 
 MATRIX_LR, REST_LR, CLIP = 1e-4, 1e-3, 1.0
+WINDOW = 50
+"""Steps over which it is told how straight A's way is."""
 
 
 def matrix_parameters(module: nn.Module) -> list[nn.Parameter]:
@@ -51,7 +54,9 @@ class StepRecorder:
     Attributes:
         norms: the gradient's length of each step, before clipping.
         cosines: for each step but the first, the cosine between this and the previous update of
-            A: near 1 it moves on, near 0 it wanders, below 0 it swings back.
+            A: near 1 it moves on, below 0 it swings back. An optimiser with momentum keeps it high.
+        straightness: for each `WINDOW` steps, how far A came over how far it went: 1 is a straight
+            line, 0 swings that lead nowhere.
     """
 
     def __init__(self, module: nn.Module, clip: float | None = CLIP) -> None:
@@ -60,8 +65,11 @@ class StepRecorder:
         self.clip = clip
         self.norms: list[float] = []
         self.cosines: list[float] = []
+        self.straightness: list[float] = []
         self._module = module
         self._previous: Tensor | None = None
+        self._net: Tensor | None = None
+        self._way: list[float] = []
 
     def step(self, optimiser: torch.optim.Optimizer) -> float:
         """Clip the gradients, step, record; returns the gradient's length before clipping.
@@ -98,10 +106,11 @@ class StepRecorder:
         Returns:
             {"clip", "steps", "clipped_share", "gradient_norm": {"mean", "median", "max"},
             "update_cosine" (mean of `cosines`), "swing_share" (of the steps whose update goes
-            against the one before), "validation_variance" (of the change of the validation loss
-            from epoch to epoch)}; None where there is nothing to tell.
+            against the one before), "straightness" (mean), "validation_variance" (of the change of
+            the validation loss from epoch to epoch)}; None where there is nothing to tell.
         """
         norms, cosines = np.array(self.norms), np.array(self.cosines)
+        straight = np.array(self.straightness)
         changes = np.diff(np.asarray(validation_losses, dtype=np.float64))
         return {
             "clip": self.clip,
@@ -116,18 +125,26 @@ class StepRecorder:
             else None,
             "update_cosine": float(cosines.mean()) if len(cosines) else None,
             "swing_share": float((cosines < 0).mean()) if len(cosines) else None,
+            "straightness": float(straight.mean()) if len(straight) else None,
             "validation_variance": float(changes.var()) if len(changes) > 1 else None,
         }
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What `restore` needs: JSON, and tensors."""
-        tensors = {} if self._previous is None else {"previous_update": self._previous}
-        return {"norms": self.norms, "cosines": self.cosines}, tensors
+    def state(self) -> dict[str, Tensor]:
+        """What `restore` needs to go on bit for bit."""
+        state = {
+            "norms": torch.tensor(self.norms, dtype=torch.float64),
+            "cosines": torch.tensor(self.cosines, dtype=torch.float64),
+            "straightness": torch.tensor(self.straightness, dtype=torch.float64),
+            "way": torch.tensor(self._way, dtype=torch.float64),
+        }
+        moving = {"previous": self._previous, "net": self._net}
+        return state | {name: value for name, value in moving.items() if value is not None}
 
-    def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a `state`."""
-        self.norms, self.cosines = list(state["norms"]), list(state["cosines"])
-        self._previous = tensors.get("previous_update")
+        self.norms, self.cosines = state["norms"].tolist(), state["cosines"].tolist()
+        self.straightness, self._way = state["straightness"].tolist(), state["way"].tolist()
+        self._previous, self._net = state.get("previous"), state.get("net")
 
     def _matrix(self) -> Tensor | None:
         parts = [p.detach().flatten() for p in matrix_parameters(self._module) if p.requires_grad]
@@ -138,3 +155,9 @@ class StepRecorder:
             cosine = torch.nn.functional.cosine_similarity(update, self._previous, dim=0)
             self.cosines.append(float(cosine))
         self._previous = update
+        self._net = update if self._net is None else self._net + update
+        self._way.append(float(update.norm()))
+        if len(self._way) == WINDOW:
+            gone = sum(self._way)
+            self.straightness.append(float(self._net.norm()) / gone if gone else 1.0)
+            self._net, self._way = None, []
