@@ -73,7 +73,8 @@ class QuestionSet:
         answer: [Q] numbers in the vocabulary; -1 where it is not among them.
         family: [Q] numbers in `families`.
         families: names.
-        scores: [Q, A] float32, what each answer of the vocabulary would score.
+        accepted: [Q, K] numbers of the answers that score at all; -1 behind the last one.
+        worth: [Q, K] float32 in [0, 1], what each of them scores.
     """
 
     image: Ints
@@ -83,10 +84,18 @@ class QuestionSet:
     answer: Ints
     family: Ints
     families: tuple[str, ...]
-    scores: NDArray[np.float32]
+    accepted: Ints
+    worth: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def scores(self, chosen: Ints) -> NDArray[np.float64]:
+        """What chosen answers [Q] score, in [0, 1]: right or wrong, or VQA's accuracy."""
+        found: NDArray[np.float64] = np.where(
+            self.accepted == chosen[:, None], self.worth, 0.0
+        ).sum(axis=1, dtype=np.float64)
+        return found
 
 
 def encode_questions(
@@ -114,6 +123,7 @@ def encode_questions(
     padded = np.zeros((len(asked), max(map(len, programs), default=0)), dtype=np.int64)
     for row, steps in zip(padded, programs, strict=True):
         row[: len(steps)] = steps
+    accepted, worth = _worth(asked, answer_at)
     return QuestionSet(
         image=np.asarray(images, dtype=np.int64),
         texts=encoder.text(texts),
@@ -122,22 +132,30 @@ def encode_questions(
         answer=np.array([answer_at.get(one.answer, -1) for one in asked], dtype=np.int64),
         family=np.array([names.index(one.family) for one in asked], dtype=np.int64),
         families=names,
-        scores=_scores(asked, answer_at),
+        accepted=accepted,
+        worth=worth,
     )
 
 
-def _scores(asked: Sequence[Asked], answer_at: dict[str, int]) -> NDArray[np.float32]:
-    """What each answer would score: right or wrong, or as the humans said."""
-    scores = np.zeros((len(asked), len(answer_at)), dtype=np.float32)
-    for row, one in zip(scores, asked, strict=True):
-        if not one.humans:
-            if one.answer in answer_at:
-                row[answer_at[one.answer]] = 1.0
-            continue
-        for said in {normalise_answer(human) for human in one.humans}:
-            if said in answer_at:
-                row[answer_at[said]] = vqa_accuracy(said, one.humans)
-    return scores
+def _worth(asked: Sequence[Asked], answer_at: dict[str, int]) -> tuple[Ints, NDArray[np.float32]]:
+    """Which answers score, and how much: one that is right, or what the humans said."""
+    found: list[list[tuple[int, float]]] = []
+    for one in asked:
+        said = {normalise_answer(human) for human in one.humans} if one.humans else {one.answer}
+        found.append(
+            [
+                (answer_at[word], vqa_accuracy(word, one.humans) if one.humans else 1.0)
+                for word in sorted(said)
+                if word in answer_at
+            ]
+        )
+    width = max(map(len, found), default=0)
+    accepted = np.full((len(asked), width), -1, dtype=np.int64)
+    worth = np.zeros((len(asked), width), dtype=np.float32)
+    for row, pairs in enumerate(found):
+        for column, (answer, score) in enumerate(pairs):
+            accepted[row, column], worth[row, column] = answer, score
+    return accepted, worth
 
 
 class Pictures:

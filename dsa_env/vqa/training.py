@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -19,27 +18,11 @@ from dsa_env.alignment.fusion import parameter_count
 from dsa_env.alignment.stability import CLIP, MATRIX_LR, REST_LR, StepRecorder, parameter_groups
 from dsa_env.errors import DSAError
 from dsa_env.progress import bar
+from dsa_env.vqa.folder import VQAData
 from dsa_env.vqa.model import Batch, VQAModel
-from dsa_env.vqa.tensors import Ints, Pictures, QuestionSet, Vocabulary
+from dsa_env.vqa.tensors import Ints, Pictures, QuestionSet
 
 EVALUATED = 1024  # questions at once where nothing is learnt
-
-
-@dataclass(frozen=True)
-class VQAData:
-    """What a model learns from and is judged on.
-
-    Attributes:
-        pictures: the bank's views.
-        train: questions to learn from; validation: to stop by; test: to be judged on.
-        vocabulary: of the training questions.
-    """
-
-    pictures: Pictures
-    train: QuestionSet
-    validation: QuestionSet
-    test: QuestionSet
-    vocabulary: Vocabulary
 
 
 @dataclass(frozen=True)
@@ -122,7 +105,8 @@ def train_vqa(
         progress: show a progress bar on standard error.
 
     Raises:
-        DSAError: no training question has an answer of the vocabulary, or features are not finite.
+        DSAError: no training or no validation question has an answer of the vocabulary, or features
+            are not finite.
     """
     chosen = settings or TrainingSettings()
     model = VQAModel(
@@ -163,8 +147,11 @@ def _fit(
     """Train in place; ends with the best epoch's weights. Gives the history and that epoch."""
     optimiser = torch.optim.Adam(parameter_groups(model, settings.matrix_lr, settings.rest_lr))
     known = np.flatnonzero(data.train.answer >= 0)
-    if not len(known):
-        raise DSAError("No training question has an answer of the vocabulary; check the questions.")
+    for split in ("train", "validation"):
+        if not (getattr(data, split).answer >= 0).any():
+            raise DSAError(
+                f"No {split} question has an answer of the vocabulary; check the questions."
+            )
     rng = np.random.default_rng(seed)
     history: list[dict[str, float]] = []
     best, best_epoch, best_state = -np.inf, 0, copy.deepcopy(model.state_dict())
@@ -173,7 +160,7 @@ def _fit(
         for epoch in range(1, settings.epochs + 1):
             loss = _epoch(model, data, rng.permutation(known), settings, optimiser, recorder)
             logits = predict(model, data.pictures, data.validation)
-            accuracy = float(scores_of(logits, data.validation).mean())
+            accuracy = float(data.validation.scores(logits.argmax(dim=1).numpy()).mean())
             entry = {"epoch": float(epoch), "loss": loss, "validation_accuracy": accuracy}
             history.append(entry | {"validation_loss": _loss_of(logits, data.validation)})
             if accuracy > best:
@@ -229,18 +216,9 @@ def predict(model: VQAModel, pictures: Pictures, questions: QuestionSet) -> Tens
     return torch.cat(parts)
 
 
-def scores_of(logits: Tensor, questions: QuestionSet) -> NDArray[np.float64]:
-    """What the chosen answers score [Q], in [0, 1]: right or wrong, or VQA's accuracy."""
-    chosen = logits.argmax(dim=1).numpy()
-    scores: NDArray[np.float64] = questions.scores[np.arange(len(questions)), chosen].astype(float)
-    return scores
-
-
 def _loss_of(logits: Tensor, questions: QuestionSet) -> float:
-    """Mean cross-entropy of the questions whose answer is known."""
+    """Mean cross-entropy of the questions whose answer is known, of which there are some."""
     known = torch.from_numpy(np.flatnonzero(questions.answer >= 0))
-    if not len(known):
-        return float("nan")
     return float(cross_entropy(logits[known], torch.from_numpy(questions.answer)[known]))
 
 
