@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dsa_env.blend import blended_cosine
+from dsa_env.blend import VANISHED
+from dsa_env.curves.jit import compiled
 from dsa_env.errors import unknown
 from dsa_env.retrieval.galleries import exact_blocks, split_galleries
 from dsa_env.retrieval.shortlist import DIRECTIONS
@@ -29,8 +30,8 @@ def hits(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Whether each query finds a positive among the k best of its whole gallery, at fixed g.
 
-    Ranks are those of the environment: half of the negatives that tie with the best positive count
-    as better.
+    Ranks are those of the environment: by the blended cosine (`dsa_env.blend`), and half of the
+    negatives that tie with the best positive count as better.
 
     Args:
         bank: the bank.
@@ -47,16 +48,15 @@ def hits(
     if direction not in DIRECTIONS:
         raise unknown("direction", direction, DIRECTIONS)
     found, clusters = [], []
+    asked_g = np.asarray(granularities, dtype=np.float64)
     for gallery in split_galleries(bank, direction, split):
         for block in exact_blocks(bank, direction, gallery):
             parts = block.components
             positive = np.zeros(parts.fine.shape, dtype=np.bool_)
             positive[block.positives.row_of, block.positives.indices] = True
-            ranks = [
-                _rank(blended_cosine(parts.fine, parts.coarse, parts.cross, g), positive)
-                for g in granularities
-            ]
-            found.append(np.stack(ranks)[:, None] <= np.array(CUTOFFS)[:, None])
+            ranks = np.empty((len(asked_g), len(positive)))
+            _ranks(parts.fine, parts.coarse, parts.cross, positive, asked_g, ranks)
+            found.append(ranks[:, None] <= np.array(CUTOFFS)[:, None])
             asked = gallery.queries[block.rows].astype(np.int64)
             of_text = direction == "text_to_image"
             clusters.append(bank.positives.first[asked].astype(np.int64) if of_text else asked)
@@ -69,11 +69,32 @@ def best_granularity(bank: FeatureBank, direction: str, split: str = "validation
     return GRID[int(np.argmax(total))]
 
 
-def _rank(similarity: NDArray[np.float64], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The expected rank [b] of each row's best positive."""
-    best = np.where(positive, similarity, -np.inf).max(axis=1, keepdims=True)
-    others = np.where(positive, -np.inf, similarity)
-    above = (others > best + TIE).sum(axis=1)
-    level = (others >= best - TIE).sum(axis=1) - above
-    rank: NDArray[np.float64] = 1 + above + level / 2
-    return rank
+@compiled
+def _ranks(
+    fine: NDArray[np.float32],
+    coarse: NDArray[np.float32],
+    cross: NDArray[np.float32],
+    positive: NDArray[np.bool_],
+    granularities: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Fill [G, b] with the expected rank of each row's best positive."""
+    queries, n = fine.shape
+    cosine = np.empty(n)
+    for row in range(len(granularities)):
+        g = granularities[row]
+        h = 1.0 - g
+        for q in range(queries):
+            best = -np.inf
+            for i in range(n):
+                square = g * g + 2.0 * g * h * cross[q, i] + h * h
+                along = g * fine[q, i] + h * coarse[q, i]
+                cosine[i] = along / np.sqrt(square) if square > VANISHED else 0.0
+                if positive[q, i] and cosine[i] > best:
+                    best = cosine[i]
+            above, level = 0, 0
+            for i in range(n):
+                if not positive[q, i]:
+                    above += cosine[i] > best + TIE
+                    level += abs(cosine[i] - best) <= TIE
+            out[row, q] = 1.0 + above + level / 2.0
