@@ -29,6 +29,9 @@ def align(
             "where_needed (where widths differ: none here, A alone)."
         ),
     ] = "visual",
+    blend: Annotated[
+        bool, typer.Option(help="Learn from blends of both views too, at a g drawn each step.")
+    ] = True,
     epochs: Annotated[int, typer.Option(help="Passes over the training texts at most.")] = 50,
     patience: Annotated[
         int, typer.Option(help="Epochs without a better validation loss that end it.")
@@ -61,7 +64,7 @@ def align(
     aligned, report = align_bank(
         source,
         out,
-        settings=AlignmentSettings(epochs=epochs, patience=patience, batch=batch),
+        settings=AlignmentSettings(epochs=epochs, patience=patience, batch=batch, blend=blend),
         form={"init": init, "rank": rank, "separate": separate, "project": project},
         seed=seed,
         resume=resume,

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-VIEWS = ("coarse", "fine")
 TEXT = "text"
 NO_LENGTH = 1e-12
 """Attended features with a squared length below this have no direction."""
@@ -181,40 +180,66 @@ class Pairs:
         return belong
 
 
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """How alike B texts and B images are in the shared space, [text, image] each.
+
+    Attributes:
+        coarse: cosine of text and coarse view.
+        fine: of text and fine view; None: there is no fine view.
+        cross: of the two views.
+    """
+
+    coarse: Tensor
+    fine: Tensor | None = None
+    cross: Tensor | None = None
+
+    def at(self, g: float) -> Tensor:
+        """The cosine of text and blend V' = g V_fine + (1 - g) V_coarse; see `dsa_env.blend`."""
+        if self.fine is None or self.cross is None or g == 0:
+            return self.coarse
+        if g == 1:
+            return self.fine
+        square = g * g + 2 * g * (1 - g) * self.cross + (1 - g) ** 2
+        mixed: Tensor = (g * self.fine + (1 - g) * self.coarse) / square.clamp(min=NO_LENGTH).sqrt()
+        return mixed
+
+
 def similarities(
     model: AlignmentMatrix, pairs: Pairs, batch: Batch
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """For each view the cosines [B, B] of text i and image j in the shared space.
+) -> tuple[Similarity, Similarity]:
+    """How alike texts and images are, as texts ask and as images ask.
 
-    Two of them: as texts ask (regions attended by the text) and as images ask (their mean), which
-    is how a bank's environment compares them.
+    Texts attend to regions, images ask with the mean of theirs: as the environment compares them.
     """
     text = model.unit(batch.text, TEXT)
     coarse = model.unit(batch.coarse, "coarse")
     scene = text @ coarse.T
-    found = {"coarse": (scene, scene)}
     if batch.fine is None:
-        return found
+        return Similarity(scene), Similarity(scene)
     fine = model.unit(batch.fine, "fine")
-    if batch.used is None:
-        along = text @ fine.T
-        return {**found, "fine": (along, along)}
-    total = (fine * batch.used[..., None]).sum(dim=1)
-    bare = (total.square().sum(dim=-1) < NO_LENGTH) | ~batch.used.any(dim=1)
-    mean = torch.where(bare[None, :], scene, text @ normalize(total, dim=-1).T)
-    asked = mean
-    if pairs.attended:
-        asked = torch.where(
-            bare[None, :], scene, _attended(text, fine, batch.used, pairs.temperature)
-        )
-    return {**found, "fine": (asked, mean)}
+    bare = torch.zeros(len(scene), dtype=torch.bool, device=scene.device)
+    mean = fine
+    if batch.used is not None:
+        total = (fine * batch.used[..., None]).sum(dim=1)
+        bare = (total.square().sum(dim=-1) < NO_LENGTH) | ~batch.used.any(dim=1)
+        mean = torch.where(bare[:, None], coarse, normalize(total, dim=-1))
+    of_image = Similarity(scene, text @ mean.T, (mean * coarse).sum(dim=-1).expand_as(scene))
+    if batch.used is None or not pairs.attended:
+        return of_image, of_image
+    asked, cross = _attended(text, fine, coarse, batch.used, pairs.temperature)
+    asked, cross = torch.where(bare, scene, asked), cross.masked_fill(bare, 1.0)
+    return Similarity(scene, asked, cross), of_image
 
 
-def _attended(text: Tensor, regions: Tensor, used: Tensor, temperature: float) -> Tensor:
-    """The cosine [T, N] of texts and what they attend to in each image.
+def _attended(
+    text: Tensor, regions: Tensor, coarse: Tensor, used: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Cosines [T, N] of what texts attend to in each image with the text and the coarse view.
 
-    With w_j proportional to exp(<t, r_j> / temperature) it is sum_j w_j <t, r_j> over the length
-    |sum_j w_j r_j| = sqrt(w^T G w), G the Gram matrix of the image's regions.
+    With w_j proportional to exp(<t, r_j> / temperature) and x the text or the coarse view it is
+    sum_j w_j <x, r_j> over the length |sum_j w_j r_j| = sqrt(w^T G w), G the Gram matrix of the
+    image's regions.
     """
     similarity = regions @ text.T  # [N, R, T]
     there = used | ~used.any(dim=1, keepdim=True)
@@ -223,8 +248,8 @@ def _attended(text: Tensor, regions: Tensor, used: Tensor, temperature: float) -
     gram = regions @ regions.transpose(1, 2)
     square = ((gram @ weight) * weight).sum(dim=1)
     length = square.clamp(min=NO_LENGTH).sqrt()
-    cosine: Tensor = (weight * similarity).sum(dim=1) / length
-    return cosine.T
+    across = (weight * (regions @ coarse[..., None])).sum(dim=1)
+    return ((weight * similarity).sum(dim=1) / length).T, (across / length).T
 
 
 def _tensor(rows: Array) -> Tensor:

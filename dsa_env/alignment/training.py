@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from dsa_env.progress import bar
 
 MOST_SCALE = 100.0
 """The largest 1 / temperature, as in CLIP."""
+ENDS, MIDDLE = (0.0, 1.0), 0.5
+"""Granularities of the coarse and the fine view, and of the blend that validation looks at."""
 HELD_OUT_PAIRS, HELD_OUT_BATCH = 2048, 256
 """Pairs that the validation loss is measured on, and how many are told apart at a time."""
 
@@ -48,6 +51,8 @@ class AlignmentSettings:
         temperature: of the contrastive loss at the start; it is learnt.
         direction: of the loss: ``"both"``, ``"image_to_text"`` or ``"text_to_image"``.
         frozen: keep A at its start.
+        blend: learn from the blended view too, at a granularity drawn for every step; without,
+            from the coarse and the fine view alone.
     """
 
     epochs: int = 50
@@ -59,6 +64,7 @@ class AlignmentSettings:
     temperature: float = 0.07
     direction: str = "both"
     frozen: bool = False
+    blend: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -87,17 +93,20 @@ class _Trainee(nn.Module):
         self.alignment = alignment
         self.log_scale = nn.Parameter(torch.tensor(1 / temperature).log())
 
-    def loss(self, pairs: Pairs, batch: Batch, direction: str) -> Tensor:
-        """The mean over the views of the contrastive loss."""
+    def loss(
+        self, pairs: Pairs, batch: Batch, direction: str, granularities: Sequence[float]
+    ) -> Tensor:
+        """The mean over the granularities of the contrastive loss of text and blended view."""
         scale = self.log_scale.exp().clamp(max=MOST_SCALE)
+        texts_ask, images_ask = similarities(self.alignment, pairs, batch)
         losses = [
             contrastive_loss(
-                asked * scale,
-                asking * scale,
+                texts_ask.at(g) * scale,
+                images_ask.at(g) * scale,
                 direction=direction,
                 also_positive=batch.also_positive,
             )
-            for asked, asking in similarities(self.alignment, pairs, batch).values()
+            for g in (granularities if pairs.fine is not None else (0.0,))
         ]
         return torch.stack(losses).mean()
 
@@ -115,8 +124,9 @@ def train_alignment(
 ) -> tuple[AlignmentMatrix, dict[str, Any]]:
     """Train an alignment on pairs of texts and images.
 
-    Each epoch passes over all pairs in a new order. After it the contrastive loss (both
-    directions, all views) is measured on held-out pairs; the state with the least of it is kept,
+    Each epoch passes over all pairs in a new order; the loss of a step is the mean of the coarse
+    view's, the fine view's and the blend's. After an epoch that loss (in both directions, the
+    blend at g = 0.5) is measured on held-out pairs; the state with the least of it is kept,
     the start included, and `patience` epochs without a better one end the training.
 
     The same seed and pairs give the same alignment on the same machine, interrupted or not: after
@@ -163,22 +173,26 @@ def train_alignment(
     steps = -(-len(train) // settings.batch)
     started = time.perf_counter() - state.seconds
     held_out = list(_held_out(validation, seed))
+    seen = (*ENDS, MIDDLE) if settings.blend else ENDS
+    judge = partial(_validate, trainee, validation, held_out, seen)
     shown = bar("Alignment", settings.epochs * steps, len(recorder.norms))
     with shown if progress else nullcontext(None) as moving:
         if not state.epochs:
-            state.tell(None, _validate(trainee, validation, held_out), trainee)
+            state.tell(None, judge(), trainee)
         while len(state.epochs) <= settings.epochs and not state.stale(settings.patience):
-            order = np.random.default_rng([seed, len(state.epochs)]).permutation(len(train))
+            rng = np.random.default_rng([seed, len(state.epochs)])
+            order, drawn = rng.permutation(len(train)), rng.random(steps).tolist()
             losses = []
-            for rows in np.array_split(order, steps):
+            for rows, g in zip(np.array_split(order, steps), drawn, strict=True):
                 optimiser.zero_grad(set_to_none=True)
-                loss = trainee.loss(train, train.batch(rows), settings.direction)
+                views = (*ENDS, g) if settings.blend else ENDS
+                loss = trainee.loss(train, train.batch(rows), settings.direction, views)
                 loss.backward()
                 recorder.step(optimiser)
                 losses.append(float(loss.detach()))
                 if moving is not None:
                     moving.advance()
-            state.tell(float(np.mean(losses)), _validate(trainee, validation, held_out), trainee)
+            state.tell(float(np.mean(losses)), judge(), trainee)
             state.seconds = time.perf_counter() - started
             if moving is not None:
                 moving.describe(f"Alignment (validation loss {state.losses[-1]:.3f})")
@@ -196,9 +210,16 @@ def train_alignment(
 
 
 @torch.no_grad()
-def _validate(trainee: _Trainee, pairs: Pairs, batches: list[NDArray[np.int64]]) -> float:
+def _validate(
+    trainee: _Trainee,
+    pairs: Pairs,
+    batches: list[NDArray[np.int64]],
+    granularities: Sequence[float],
+) -> float:
     """The mean contrastive loss, both directions whatever the training's."""
-    losses = [float(trainee.loss(pairs, pairs.batch(rows), "both")) for rows in batches]
+    losses = [
+        float(trainee.loss(pairs, pairs.batch(rows), "both", granularities)) for rows in batches
+    ]
     value = float(np.average(losses, weights=[len(rows) for rows in batches]))
     if not np.isfinite(value):
         raise DSAError(

@@ -7,6 +7,7 @@ import torch
 from dsa_env.alignment import AlignmentConfig, AlignmentMatrix
 from dsa_env.alignment.pairs import Pairs, similarities
 from dsa_env.bank import FeatureBank
+from dsa_env.blend import blended_cosine
 from dsa_env.errors import DSAError
 from dsa_env.retrieval.similarity import component_blocks
 
@@ -24,8 +25,8 @@ def small_bank(**options):
     return FeatureBank.from_arrays(**{**arrays, **options})
 
 
-def both_ways(bank, model=None):
-    """Cosines of all texts and images as an identity alignment sees them, [view][asker]."""
+def both_ways(bank):
+    """Similarities of all texts and images to the identity, as texts and as images ask."""
     pairs = Pairs.from_bank(bank, "train")
     config = AlignmentConfig(*pairs.widths, init="identity")
     rows = np.arange(len(pairs))
@@ -41,12 +42,12 @@ def test_with_the_identity_the_similarities_are_the_environments(variant):
         options = {"fine": fine, "regions": None, "region_counts": None}
     bank = small_bank(**options)
     ours, ids = both_ways(bank), np.arange(6)
-    for direction, asker in (("text_to_image", 0), ("image_to_text", 1)):
+    for direction, asked in zip(("text_to_image", "image_to_text"), ours, strict=True):
         (_, parts), *_ = component_blocks(bank, direction, ids, ids)
-        for view in ("coarse", "fine"):
-            expected = getattr(parts, view)
-            expected = expected if asker == 0 else expected.T
-            np.testing.assert_allclose(ours[view][asker], expected, atol=2e-6)
+        for g in (0.0, 0.3, 1.0):
+            expected = blended_cosine(parts.fine, parts.coarse, parts.cross, g)
+            expected = expected if direction == "text_to_image" else expected.T
+            np.testing.assert_allclose(asked.at(g), expected, atol=2e-6)
 
 
 def test_padding_of_the_regions_has_no_gradient_and_no_influence():
@@ -55,9 +56,8 @@ def test_padding_of_the_regions_has_no_gradient_and_no_influence():
     model = AlignmentMatrix(AlignmentConfig(*pairs.widths, project="visual"))
     torch.nn.init.constant_(model.projections["fine"].bias, 0.3)  # moves padding away from zero
     batch = pairs.batch(np.arange(6))
-    sum(
-        part.sum() for parts in similarities(model, pairs, batch).values() for part in parts
-    ).backward()
+    alike = similarities(model, pairs, batch)
+    sum(one.at(g).sum() for one in alike for g in (0.0, 0.5, 1.0)).backward()
     for parameter in model.parameters():
         assert torch.isfinite(parameter.grad).all()
     assert batch.used.sum() == 11

@@ -59,7 +59,7 @@ def test_it_stops_when_validation_gets_no_better_and_keeps_the_best(monkeypatch)
     losses = iter([5.0, 4.0, 3.0, 3.5, 3.0, 9.0, 1.0])
     states = []
 
-    def validate(trainee, pairs, batches):
+    def validate(trainee, pairs, batches, granularities):
         states.append(trainee.alignment.matrix("text").detach().clone())
         return next(losses)
 
@@ -201,3 +201,15 @@ def test_a_bank_smaller_than_a_batch_trains_too(synthetic_bank):
     pairs = [Pairs.from_bank(synthetic_bank, split) for split in ("train", "validation")]
     settings = AlignmentSettings(epochs=1, batch=4096)
     assert train_alignment(*pairs, settings=settings, progress=False)[1]["stability"]["steps"] == 1
+
+
+def test_learning_from_blends_is_another_training_and_needs_two_views(synthetic_bank):
+    pairs = [Pairs.from_bank(synthetic_bank, split) for split in ("train", "validation")]
+    plain = AlignmentSettings(epochs=1, blend=False)
+    both = [
+        train_alignment(*pairs, settings=settings, progress=False)[0].matrix("text")
+        for settings in (AlignmentSettings(epochs=1), plain)
+    ]
+    assert not torch.equal(*both)
+    one, same = run(AlignmentSettings(epochs=1))[0], run(plain)[0]
+    assert torch.equal(one.matrix("text"), same.matrix("text"))
