@@ -28,7 +28,7 @@ def benchmark_alignment(
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(help="Pictures to train on; 0 for all.  [default: 3000, quick 1000]"),
+        typer.Option(help="Pictures to train on; 0 for all.  [default: 3000, quick 800]"),
     ] = None,
     batch: Annotated[
         int | None, typer.Option(help="Questions a step.  [default: 32, quick 128]")

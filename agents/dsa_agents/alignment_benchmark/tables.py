@@ -58,8 +58,8 @@ def tables(results: Mapping[str, Any], *, short: bool = False) -> list[Table]:
         ),
         (
             "How steadily it learns",
-            ["", "gradient, mean", "gradient, largest", "clipped", "cosine of A's updates",
-             "updates that swing back", "variance of validation loss"],
+            ["", "gradient mean", "gradient max", "clipped", "cosine of updates", "swing back",
+             "straightness", "loss variance"],
             [_steadiness(results, name, names) for name in ("static", "attention", *ABLATIONS)],
         ),
     ]  # fmt: skip
@@ -121,6 +121,7 @@ def _steadiness(results: Mapping[str, Any], name: str, names: Mapping[str, str])
         "clipped_share": ".0%",
         "update_cosine": ".3f",
         "swing_share": ".1%",
+        "straightness": ".2f",
         "validation_variance": ".2g",
     }
     cells = [
