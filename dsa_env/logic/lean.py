@@ -112,11 +112,11 @@ def read_output(file: LeanFile, output: str, code: int, seconds: float = 0.0) ->
         if name != CONTROL
     }
     undecided = [name for name, verdict in verdicts.items() if verdict == NOT_CHECKED]
-    reason: str | None = None
+    problem: str | None = None
     if undecided:
         said = messages[file.lines[undecided[0]]][0][1]
-        reason = f"Lean left {len(undecided)} of {len(verdicts)} claims undecided: {said}"
-    return LeanReport(verdicts, reason, seconds)
+        problem = f"Lean left {len(undecided)} of {len(verdicts)} claims undecided: {said}"
+    return LeanReport(verdicts, problem, seconds)
 
 
 def _verdict(messages: list[tuple[str, str]]) -> str:

@@ -54,6 +54,8 @@ def bracketings(parts: Sequence[Any], joints: Sequence[str]) -> list[Any]:
 
     A comma stands for the next word that is none, and for "and" before the end.
     """
+    if len(parts) == 1:
+        return list(parts)
     words: list[str] = []
     for joint in reversed(joints):
         words.insert(0, (words[0] if words else "and") if joint == "," else joint)
@@ -90,6 +92,8 @@ def shared(parts: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     It takes the determiner, and any number of the adjectives from the first on: "the small red
     cube and ball" is about a ball, a small ball or a small red ball.
     """
+    if not any(isinstance(part, Phrase) and part.bare for part in parts[1:]):
+        return [parts]
     variants: list[tuple[Any, ...]] = [parts[:1]]
     for part in parts[1:]:
         grown: list[tuple[Any, ...]] = []

@@ -64,6 +64,8 @@ def sentences(text: str, words: Vocabulary | None = None) -> list[Sentence]:
     found = list(dict.fromkeys(meaning for meaning, end in chart.text() if end == len(tokens)))
     if not found:
         raise _unread(text, tokens, chart.furthest)
+    if len(found) == 1:
+        return found
     possible = [sentence for sentence in found if not contradicts(sentence)] or found
     if len(possible) > MOST:
         raise TooManyReadingsError
