@@ -37,7 +37,7 @@ def align(
         int, typer.Option(help="Epochs without a better validation loss that end it.")
     ] = 5,
     batch: Annotated[int, typer.Option(help="Pairs a step.")] = 32,
-    seed: Annotated[int, typer.Option(help="Of the start and the order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the start and the order.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what an interrupted call left.")
     ] = False,
@@ -70,7 +70,15 @@ def align(
         resume=resume,
         command=shlex.join(sys.argv),
     )
-    recall = compare_recall(source, aligned, resamples=bootstrap)
+    if "error" in (report["hallucination"] or {}):
+        typer.echo(
+            f"warning: no hallucination network: {report['hallucination']['error']}", err=True
+        )
+    recall = None
+    if len(source.split_texts("test")):
+        recall = compare_recall(source, aligned, resamples=bootstrap)
+    else:
+        typer.echo("warning: the bank has no texts in split 'test': no recall to tell.", err=True)
     if as_json:
         import json
 
@@ -83,7 +91,8 @@ def align(
         }
         typer.echo(json.dumps(document, indent=2, allow_nan=False))
         return
-    print_recall(recall, Console())
+    if recall is not None:
+        print_recall(recall, Console())
     last, stability = len(report["epochs"]) - 1, report["stability"]
     typer.echo(
         f"{report['parameters']:,} parameters, {last} epochs in {report['seconds']:.0f} s, best "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +21,7 @@ from dsa_env.bank.writer import BankWriter
 from dsa_env.build import add_hallucination_detector, lacks_hallucination_detector
 from dsa_env.errors import DSAError
 from dsa_env.files import read_json, sha256_file
+from dsa_env.retrieval.severity import DETECTOR_FOLDER
 
 ALIGNMENT_FOLDER = "alignment"
 """Where an aligned bank's folder holds the matrix that made it."""
@@ -64,8 +64,9 @@ def align_bank(
         progress: show progress bars on standard error.
 
     Returns:
-        The aligned bank, and the training's report (see `train_alignment`). Warns where the bank
-        has facts that cannot teach a hallucination network anything.
+        The aligned bank, and the training's report (see `train_alignment`) with one more entry,
+        "hallucination": the new network's report, {"error": why there is none} where the facts
+        cannot teach it anything, or None for a bank without facts.
 
     Raises:
         DSAError: `out` exists, an unfinished alignment lies there and `resume` is False, or the
@@ -85,7 +86,7 @@ def align_bank(
                 f"{checkpoint} is an unfinished alignment; go on with --resume, or delete it to "
                 "start anew."
             )
-        matrix, report = train_alignment(
+        matrix, trained = train_alignment(
             train,
             validation,
             config,
@@ -95,11 +96,10 @@ def align_bank(
             checkpoint=checkpoint,
             progress=progress,
         )
-        aligned = write_aligned(bank, out, matrix, report, command)
-        checkpoint.unlink(missing_ok=True)
-    if lacks_hallucination_detector(aligned):
-        _judge(aligned, seed)
-    return aligned, read_json(out / ALIGNMENT_FOLDER / REPORT)
+        aligned = write_aligned(bank, out, matrix, trained, command)
+    checkpoint.unlink(missing_ok=True)
+    report = read_json(out / ALIGNMENT_FOLDER / REPORT)
+    return aligned, {**report, "hallucination": _judge(aligned, seed)}
 
 
 def write_aligned(
@@ -226,9 +226,14 @@ def _finished(bank: FeatureBank, out: Path, made: dict[str, Any] | None) -> Feat
     raise DSAError(f"{out} exists; choose another --out or remove it.")
 
 
-def _judge(aligned: FeatureBank, seed: int) -> None:
-    """Train the hallucination network anew; a warning where the facts cannot teach it anything."""
+def _judge(aligned: FeatureBank, seed: int) -> dict[str, Any] | None:
+    """The hallucination network's report; the network is trained where it is still missing."""
+    if aligned.text_facts is None:
+        return None
+    if not lacks_hallucination_detector(aligned):
+        found: dict[str, Any] = read_json(aligned.path / DETECTOR_FOLDER / "report.json")  # type: ignore[operator]
+        return found
     try:
-        add_hallucination_detector(aligned, seed=seed)
+        return add_hallucination_detector(aligned, seed=seed)
     except DSAError as error:
-        warnings.warn(f"No hallucination network: {error}", stacklevel=2)
+        return {"error": str(error)}

@@ -153,6 +153,8 @@ def train_alignment(
     Raises:
         DSAError: widths that do not fit, NaN in the features, or a checkpoint of another training.
     """
+    if seed < 0:
+        raise DSAError(f"seed must be 0 or more, got {seed}.")
     settings = settings or AlignmentSettings()
     config = config or AlignmentConfig(*train.widths)
     _check_widths(config, train, "training")

@@ -89,6 +89,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(source, tmp_path, capsys):
         ((lonely,), "split 'validation' has no texts"),
         ((source.path, "--init", "zero"), "Unknown start of A 'zero'"),
         ((source.path, "--rank", 99), "rank 99 is above"),
+        ((source.path, "--seed", -1), "Invalid value for '--seed'"),
         ((source.path, "--epochs", 0), "epochs must be a whole number from 1"),
     ):
         assert run(*words, "--out", out) == 2
@@ -98,3 +99,26 @@ def test_wrong_input_is_one_line_and_leaves_nothing(source, tmp_path, capsys):
     assert run(source.path, "--out", lonely) == 2
     assert "exists; choose another --out" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_bank_without_test_pictures_is_aligned_without_a_word_on_recall(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    text, coarse, fine = (rng.standard_normal((12, 4)) for _ in range(3))
+    splits = ["train"] * 6 + ["validation"] * 6
+    bank = FeatureBank.from_arrays(text, coarse, fine, splits=splits, path=tmp_path / "bank")
+    assert run(bank.path, "--out", tmp_path / "out", "--json", *QUICK) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["recall"] is None
+    assert "no texts in split 'test'" in printed.err
+
+
+def test_facts_that_teach_nothing_leave_a_warning_and_a_bank(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    text, coarse, fine = (rng.standard_normal((12, 4)) for _ in range(3))
+    facts = {"features": np.ones((1, 4)), "text": [[0]] * 12, "image": [[0]] * 12}
+    splits = ["train"] * 6 + ["validation"] * 3 + ["test"] * 3
+    where = tmp_path / "bank"
+    FeatureBank.from_arrays(text, coarse, fine, splits=splits, facts=facts, path=where)
+    assert run(where, "--out", tmp_path / "out", *QUICK) == 0
+    assert "warning: no hallucination network:" in capsys.readouterr().err
+    FeatureBank.open(tmp_path / "out").verify()
