@@ -1,0 +1,1 @@
+"""Alignment held against its baselines and ablations on questions about pictures."""

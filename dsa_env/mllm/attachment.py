@@ -1,0 +1,177 @@
+"""Attaching: while it lasts, the model reads blended picture tokens; afterwards nothing is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+
+from dsa_env.controller import GranularityController
+from dsa_env.encoders.vision import parse_coarse, resolve_layer
+from dsa_env.errors import DSAError
+from dsa_env.mllm.bridges import find_bridge
+
+Granularity = float | Sequence[float] | Tensor | GranularityController | Callable[..., Tensor]
+
+_attached: WeakSet[nn.Module] = WeakSet()
+
+
+class Attachment:
+    """Forward hooks that blend a model's picture tokens; made by `attach`.
+
+    Attributes:
+        granularity: the g of every picture [N] float32 at the last use; None before.
+    """
+
+    def __init__(self, model: Any, granularity: Granularity, coarse: str) -> None:
+        self._bridge = find_bridge(model)
+        if model in _attached:
+            raise DSAError("A controller is attached to this model already; detach it first.")
+        layer = parse_coarse(coarse)
+        blocks = self._bridge.blocks
+        self._layer = None if layer is None else resolve_layer(layer, len(blocks), "this model")
+        self._wanted = _checked(granularity)
+        self._early: Tensor | None = None
+        self.granularity: Tensor | None = None
+        handles = [self._bridge.module.register_forward_hook(self._blend)]
+        if self._layer == 0:
+            handles.append(blocks[0].register_forward_pre_hook(self._enter, with_kwargs=True))
+        elif self._layer is not None:
+            handles.append(blocks[self._layer - 1].register_forward_hook(self._leave))
+        self._handles = handles
+        self._model = model
+        _attached.add(model)
+
+    def detach(self) -> None:
+        """Take all hooks away; the model is what it was, its weights were never touched."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._early = None
+        _attached.discard(self._model)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.detach()
+
+    def _enter(self, module: Any, args: Any, kwargs: Any) -> None:
+        self._early = args[0] if args else kwargs["hidden_states"]
+
+    def _leave(self, module: Any, args: Any, output: Any) -> None:
+        self._early = output[0] if isinstance(output, tuple) else output
+
+    def _blend(self, module: nn.Module, args: Any, output: Any) -> Any:
+        """Replace the native tokens, or those inside an output object, by the blend."""
+        if not isinstance(output, Tensor):
+            output.last_hidden_state = self._blend(module, args, output.last_hidden_state)
+            return output
+        fine = output
+        g = self._granularity(fine)
+        self.granularity = g.detach().float().cpu()
+        weight = g.to(fine.device, torch.float32)[:, None, None]
+        coarse = self._coarse(fine, args[0] if args else None)
+        return (weight * fine.float() + (1 - weight) * coarse.float()).to(fine.dtype)
+
+    def _coarse(self, fine: Tensor, fed: Tensor | None) -> Tensor:
+        """The coarse tokens [N, T, D], or [N, 1, D] for all places."""
+        if self._layer is None:
+            return fine.float().mean(dim=1, keepdim=True)
+        assert self._early is not None
+        early, self._early = self._early, None
+        return self._bridge.early(early, fed)
+
+    def _granularity(self, fine: Tensor) -> Tensor:
+        """G [N] of every picture; a sample's g serves all its pictures and beams."""
+        pictures, wanted = len(fine), self._wanted
+        found = wanted(fine) if callable(wanted) else wanted
+        found = _checked(found)
+        assert isinstance(found, Tensor)
+        if len(found) == 0 or pictures % len(found):
+            raise DSAError(
+                f"{len(found)} granularities do not fit {pictures} pictures; give one number, or "
+                "one per sample of the batch."
+            )
+        return found.repeat_interleave(pictures // len(found))
+
+
+def attach(
+    model: Any,
+    granularity: Granularity,
+    *,
+    coarse: str = "pooled",
+    text: Tensor | None = None,
+    image: Tensor | None = None,
+) -> Attachment:
+    """Let a frozen model read ``V' = g V_fine + (1 - g) V_coarse`` in place of its picture tokens.
+
+    V_fine are the model's own tokens, V_coarse a scene-level version of the same shape, so the
+    number of tokens does not change and g = 1 is the native model. The blend is computed in
+    float32, whatever the model's dtype. Works in every call of the model, ``generate`` with beams
+    or sampling included, until `Attachment.detach`, or the end of a ``with`` block::
+
+        with attach(model, controller, text=prompts, image=pictures):
+            model.generate(**inputs)
+
+    Args:
+        model: a ``LlavaForConditionalGeneration``, ``Blip2ForConditionalGeneration`` or
+            ``IdeficsForVisionText2Text`` of transformers.
+        granularity: a number in [0, 1]; one per sample of the batch [B]; a controller, which then
+            needs the features it was trained on; or a function from the fine tokens [N, T, D] of
+            the pictures to g [N].
+        coarse: ``"pooled"`` (the mean of a picture's tokens, at every place) or ``"layer:K"`` (the
+            hidden states of vision layer K sent the way of the native ones; 0 is the patch
+            embedding).
+        text: features [B, Dt] of the samples' texts, for a controller that reads them.
+        image: features [B, Di] of their pictures, likewise.
+
+    Raises:
+        DSAError: a model of another class, a granularity out of range, a controller without its
+            features, an attachment on top of another.
+    """
+    if isinstance(granularity, GranularityController):
+        granularity = _decide(granularity, {"text": text, "image": image})
+    elif text is not None or image is not None:
+        raise DSAError("Features are for a controller; leave text and image out for a given g.")
+    return Attachment(model, granularity, coarse)
+
+
+def _decide(controller: GranularityController, given: dict[str, Tensor | None]) -> Tensor:
+    """The controller's g [B] for the given features."""
+    missing = [name for name in controller.inputs if given.get(name) is None]
+    if missing:
+        raise DSAError(
+            f"The controller reads {' and '.join(controller.inputs)}; give the features of "
+            f"{' and '.join(missing)} that it was trained on."
+        )
+    features = {name: given[name] for name in controller.inputs}
+    with torch.no_grad():
+        chosen: Tensor = controller(**features)
+    return chosen
+
+
+def _checked(granularity: Any) -> Any:
+    """A number or numbers as a tensor [B] in [0, 1]; what can be called is left alone."""
+    if callable(granularity) and not isinstance(granularity, Tensor):
+        return granularity
+    try:
+        g = torch.as_tensor(granularity, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        raise DSAError(
+            f"A granularity is a number in [0, 1] or one per sample, got {granularity!r}."
+        ) from None
+    if g.ndim > 1:
+        raise DSAError(f"Granularities must be one number per sample, got shape {tuple(g.shape)}.")
+    if not ((g >= 0) & (g <= 1)).all():
+        raise DSAError(f"Granularities must lie in [0, 1], got {g.reshape(-1).tolist()[:8]}.")
+    return g.reshape(-1)

@@ -1,0 +1,1 @@
+"""Questions about pictures: written, read, judged, and answered from frozen features."""
