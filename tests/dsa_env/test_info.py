@@ -50,6 +50,8 @@ EXTRAS = {
     "faiss",
     "datasets",
     "ray",
+    "logic",
+    "metrics",
     "dev",
     "all",
 }
