@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dsa_env.errors import DSAError, unknown
 from dsa_env.files import atomic_write, read_json, write_json
 
-INPUTS = ("text", "image", "granularity", "retrieved")
+INPUTS = ("text", "image", "ambiguity", "granularity", "retrieved")
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 SQUASHES = ("clip", "tanh")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -58,7 +58,7 @@ class GranularityController(
 
     Args:
         inputs: width of each entry of the observation, by name, in order; the names are some of
-            ``"text"``, ``"image"``, ``"granularity"`` and ``"retrieved"``.
+            ``"text"``, ``"image"``, ``"ambiguity"``, ``"granularity"`` and ``"retrieved"``.
         hidden: widths of the hidden layers; empty for a linear controller.
         activation: ``"tanh"`` or ``"relu"``, after each hidden layer.
         squash: ``"clip"`` or ``"tanh"``, from the last layer's output to g.
@@ -120,6 +120,7 @@ class GranularityController(
         image: Tensor | None = None,
         granularity: Tensor | None = None,
         retrieved: Tensor | None = None,
+        ambiguity: Tensor | None = None,
     ) -> Tensor:
         """Choose a granularity for each row of a batch.
 
@@ -128,6 +129,8 @@ class GranularityController(
             image: image features [B, Di] of the observation.
             granularity: the current g [B, 1]; only controllers trained with a horizon above 1.
             retrieved: features [B, Dr] of the item now on top; as `granularity`.
+            ambiguity: how many readings the text has [B, 1], as
+                `dsa_env.logic.ambiguity.ambiguity_feature` says it; only controllers trained so.
 
         Returns:
             g [B], float32, in [0, 1].
@@ -135,7 +138,13 @@ class GranularityController(
         Raises:
             DSAError: when an input is missing, unexpected or of the wrong shape.
         """
-        given = {"text": text, "image": image, "granularity": granularity, "retrieved": retrieved}
+        given = {
+            "text": text,
+            "image": image,
+            "ambiguity": ambiguity,
+            "granularity": granularity,
+            "retrieved": retrieved,
+        }
         return self.from_flat(torch.cat(list(self._checked(given)), dim=1))
 
     def from_flat(self, observation: Tensor) -> Tensor:

@@ -67,6 +67,8 @@ class RetrievalCore:
         observation: ``"features"``, or ``"index"`` for policies that gather the features of a query
             themselves, from ``retrieval.text_observation`` and ``retrieval.image_observation``; at
             horizon 1 only.
+        ambiguity: whether the observation also says how many readings the query's text has
+            (`dsa_env.logic.ambiguity`), which the words alone say; from text to image only.
 
     Attributes:
         bank: the open `FeatureBank`.
@@ -91,6 +93,7 @@ class RetrievalCore:
         shortlist: int | None = None,
         faiss: bool = False,
         observation: str = "features",
+        ambiguity: bool = False,
     ) -> None:
         if observation not in OBSERVATIONS:
             raise unknown("observation", observation, OBSERVATIONS)
@@ -105,7 +108,13 @@ class RetrievalCore:
                 "observation 'index' needs horizon 1: above it the observation changes within an "
                 "episode; use 'features'."
             )
+        if ambiguity and direction != "text_to_image":
+            raise DSAError(
+                "ambiguity is the number of readings of the query's text, but from image to text "
+                "the query is a picture; leave it out."
+            )
         self.observation = observation
+        self.ambiguity = ambiguity
         self.direction = direction
         self.split = split
         self.reward: Reward = resolve_reward(reward, reward_kwargs)
@@ -125,6 +134,7 @@ class RetrievalCore:
             "shortlist": shortlist,
             "faiss": faiss,
             "observation": observation,
+            "ambiguity": ambiguity,
         }
         values, terms, _ = self._probe()
         self.term_names = tuple(terms)
@@ -147,7 +157,7 @@ class RetrievalCore:
     @retrieval.setter
     def retrieval(self, retrieval: Retrieval) -> None:
         self._retrieval = retrieval
-        for name in ("_curves", "_oracle", "_items", "_item_table", "_item_row"):
+        for name in ("_curves", "_oracle", "_ambiguity", "_items", "_item_table", "_item_row"):
             self.__dict__.pop(name, None)
 
     @property
@@ -170,8 +180,8 @@ class RetrievalCore:
 
         Returns:
             Fresh float32 arrays in [-1, 1]: ``text`` [B, Dt], ``image`` [B, Di] and, for horizon
-            above 1, ``granularity`` [B, 1] and ``retrieved`` [B, Dr]. With observation
-            ``"index"`` only ``query`` [B] int64.
+            above 1, ``granularity`` [B, 1] and ``retrieved`` [B, Dr]; with ambiguity
+            ``ambiguity`` [B, 1]. With observation ``"index"`` only ``query`` [B] int64.
         """
         index = np.asarray(query)
         if self.observation == "index":
@@ -180,6 +190,8 @@ class RetrievalCore:
             "text": np.take(self.retrieval.text_observation, index, axis=0),
             "image": np.take(self.retrieval.image_observation, index, axis=0),
         }
+        if self.ambiguity:
+            observation["ambiguity"] = np.take(self._ambiguity, index, axis=0)
         if self.horizon > 1:
             used = np.full(len(index), START) if granularity is None else granularity
             item = np.full(len(index), -1) if retrieved is None else np.asarray(retrieved)
@@ -302,11 +314,22 @@ class RetrievalCore:
         spaces: dict[str, Space[Any]] = {
             name: Box(-1.0, 1.0, (size,), np.float32) for name, size in sizes.items()
         }
+        if self.ambiguity:
+            spaces["ambiguity"] = Box(0.0, 1.0, (1,), np.float32)
         if self.horizon > 1:
             width = self._item_table.shape[1]
             spaces["granularity"] = Box(0.0, 1.0, (1,), np.float32)
             spaces["retrieved"] = Box(-1.0, 1.0, (width,), np.float32)
         return Dict(spaces)
+
+    @functools.cached_property
+    def _ambiguity(self) -> NDArray[np.float32]:
+        """[Q, 1] how many readings each query's text has, as a feature in [0, 1]."""
+        from dsa_env.logic.ambiguity import ambiguity_feature, reading_counts
+
+        texts = self.bank.texts
+        asked = None if texts is None else [texts[i] for i in self.retrieval.query_ids]
+        return ambiguity_feature(reading_counts(asked))[:, None]
 
     @functools.cached_property
     def _items(self) -> NDArray[np.int64]:

@@ -94,6 +94,7 @@ class RetrievalEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
     | faiss         | False           | candidates from a FAISS index, for very large galleries  |
     | observation   | "features"      | or "index", the query's number, for policies that         |
     |               |                 | gather the features themselves                           |
+    | ambiguity     | False           | also observe how many readings the query's text has      |
 
     ## Info
 
@@ -142,6 +143,7 @@ class RetrievalEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
         render_mode: str | None = None,
         faiss: bool = False,
         observation: str = "features",
+        ambiguity: bool = False,
     ) -> None:
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise unknown("render mode", render_mode, RENDER_MODES)
@@ -157,6 +159,7 @@ class RetrievalEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
             shortlist,
             faiss,
             observation,
+            ambiguity,
         )
         self.observation_space = self.core.observation_space
         self.action_space = self.core.action_space

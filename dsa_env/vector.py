@@ -47,6 +47,7 @@ class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any
         render_mode: see there.
         faiss: see there.
         observation: see there.
+        ambiguity: see there.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -69,6 +70,7 @@ class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any
         render_mode: str | None = None,
         faiss: bool = False,
         observation: str = "features",
+        ambiguity: bool = False,
     ) -> None:
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise unknown("render mode", render_mode, RENDER_MODES)
@@ -87,6 +89,7 @@ class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any
             shortlist,
             faiss,
             observation,
+            ambiguity,
         )
         self.single_observation_space = self.core.observation_space
         self.single_action_space = self.core.action_space

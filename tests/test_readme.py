@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import LlavaForConditionalGeneration
 
 from dsa_agents.run_folder import TrainConfig
 from dsa_env import cli
 from dsa_tuning.space import make_space
+from tests.dsa_env.encoders.small_models import save_llava
+from tests.dsa_env.mllm.test_attachment import inputs_for
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BUDGET = {  # what the README trains in minutes, a test trains in seconds
@@ -67,7 +70,7 @@ def test_the_readme_does_what_it_says(
         "text_features": torch.randn(5, 8),
         "image_features": torch.randn(5, 16),
     }
-    bank, reward, controller = blocks("python")
+    bank, reward, controller, attaching = blocks("python")
     exec(bank, names)
     (tmp_path / "my_rewards.py").write_text(reward)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -90,6 +93,12 @@ def test_the_readme_does_what_it_says(
     assert isinstance(g, torch.Tensor)
     assert g.shape == (5,)
     assert ((g >= 0) & (g <= 1)).all()
+    save_llava(tmp_path / "llava")
+    names["model"] = LlavaForConditionalGeneration.from_pretrained(tmp_path / "llava").eval()
+    names["inputs"] = inputs_for(names["model"], batch=5)
+    exec(attaching, names)
+    assert isinstance(names["tokens"], torch.Tensor)
+    assert len(names["tokens"]) == 5
 
 
 def test_the_search_space_of_the_readme_can_be_searched() -> None:

@@ -54,6 +54,9 @@ def train(
     horizon: Horizon = None,
     shortlist: Shortlist = None,
     faiss: Faiss = False,
+    ambiguity: Annotated[
+        bool, typer.Option("--ambiguity", help="Observe how many readings the query's text has.")
+    ] = False,
     n_envs: NEnvs = None,
     observation: Annotated[
         str | None,
@@ -83,6 +86,7 @@ def train(
         "horizon": horizon,
         "shortlist": shortlist,
         "faiss": faiss,
+        "ambiguity": ambiguity,
         "reward": reward,
         "reward_kwargs": arguments,
         "algorithm": algorithm,

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from dsa_agents.baselines import best_fixed, null_core
 from dsa_agents.full_information import Fit, fit_full_information
-from dsa_agents.measures import Measures, Sweep, mean, measure_policies, query_groups, sweep
+from dsa_agents.measures import (
+    Measures,
+    Sweep,
+    ambiguity_groups,
+    mean,
+    measure_policies,
+    query_groups,
+    sweep,
+)
 from dsa_agents.policies import ControllerPolicy, OraclePolicy, Policy, RandomPolicy
 from dsa_agents.statistics import Estimate, bootstrap_means, interquartile_mean, number
 from dsa_agents.verdict import verdict
@@ -88,7 +96,8 @@ def evaluate(
         progress: show progress bars on standard error.
 
     Returns:
-        The evaluation. Its `results` are JSON: ``policies``, ``by_kind``, ``differences`` (each
+        The evaluation. Its `results` are JSON: ``policies``, ``by_kind``, ``by_ambiguity`` (of the
+        query's text, where there is a difference), ``differences`` (each
         metric as ``{"mean", "low", "high"}``, null where there is no number),
         ``relative_gain`` (over the best fixed g, in Recall@k), ``gap_closed`` (the agent's share
         of the full-information gain in Recall@k; null with a note when that gain's interval
@@ -116,10 +125,11 @@ def evaluate(
     measures["null_oracle"] = measure_policies(null, [OraclePolicy()])
     measures[NULL_FIXED] = measure_policies(null, [best_fixed(null_core(validation))])
     groups = query_groups(test)
+    ambiguity = ambiguity_groups(test)
     fixed_curve = sweep(test)
-    estimates = _estimate(measures, groups, test.retrieval.cluster, resamples, seed)
+    estimates = _estimate(measures, groups, ambiguity, test.retrieval.cluster, resamples, seed)
     results = {
-        **_results(estimates, agent, groups[0], test.k),
+        **_results(estimates, agent, groups[0], tuple(ambiguity), test.k),
         "clip_fraction": _clip_fraction(test, measures[agent]["granularity"]),
         "latency_ms": {
             "controller": latency(controllers[0], test),
@@ -179,6 +189,7 @@ def latency(controller: GranularityController, core: RetrievalCore) -> dict[str,
 def _estimate(
     measures: dict[str, Measures],
     groups: tuple[tuple[str, ...], NDArray[np.int64]],
+    ambiguity: dict[str, NDArray[np.bool_]],
     cluster: NDArray[np.integer],
     resamples: int,
     seed: int,
@@ -191,6 +202,7 @@ def _estimate(
     masks = {"": np.ones(len(code), np.bool_)} | {
         name: code == index for index, name in enumerate(names)
     }
+    masks |= ambiguity
     found: dict[Key, Estimate] = {}
     for kind, mask in masks.items():
         columns = {
@@ -203,7 +215,11 @@ def _estimate(
 
 
 def _results(
-    estimates: dict[Key, Estimate], agent: str, kinds: Sequence[str], k: int
+    estimates: dict[Key, Estimate],
+    agent: str,
+    kinds: Sequence[str],
+    ambiguity: Sequence[str],
+    k: int,
 ) -> dict[str, Any]:
     """The part of the results that estimates make: policies, kinds, differences and ratios."""
     policies = list(dict.fromkeys(policy for policy, _, _ in estimates if policy != NULL_FIXED))
@@ -223,6 +239,7 @@ def _results(
     return {
         "policies": table(""),
         "by_kind": {kind: table(kind) for kind in kinds},
+        "by_ambiguity": {group: table(group) for group in ambiguity},
         "differences": {
             f"{first}-{second}": {
                 metric: gain(first, second, metric).summary() for metric in metrics

@@ -93,6 +93,21 @@ def query_groups(core: RetrievalCore) -> tuple[tuple[str, ...], NDArray[np.int64
     return (), np.full(core.n_queries, -1)
 
 
+def ambiguity_groups(core: RetrievalCore) -> dict[str, NDArray[np.bool_]]:
+    """Which queries [Q] have one reading, several, or none that the grammar knows.
+
+    Empty where queries are no texts, the bank keeps no texts, or all queries are in one group.
+    """
+    from dsa_env.logic.ambiguity import GROUPS, group_of, reading_counts
+
+    texts = core.bank.texts
+    if core.direction != "text_to_image" or texts is None:
+        return {}
+    group = group_of(reading_counts([texts[i] for i in core.retrieval.query_ids]))
+    found = {name: group == code for code, name in enumerate(GROUPS) if (group == code).any()}
+    return found if len(found) > 1 else {}
+
+
 def _by_regions(counts: NDArray[np.int64]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Groups of neighbouring counts, named such as "2 to 4 regions"."""
     cuts = np.unique(np.quantile(counts, np.arange(1, GROUPS) / GROUPS, method="higher"))

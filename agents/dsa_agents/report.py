@@ -13,6 +13,7 @@ from dsa_agents.plots import write_plots
 from dsa_agents.tables import (
     caption,
     difference_rows,
+    groups_of,
     heading,
     kind_metrics,
     metrics_of,
@@ -109,7 +110,7 @@ def _context(section: Section) -> dict[str, Any]:
         "rows": policy_rows(results["policies"], metrics),
         "differences": difference_rows(results, metrics),
         "kind_headings": [heading(metric) for metric in by_kind],
-        "kinds": {kind: policy_rows(table, by_kind) for kind, table in results["by_kind"].items()},
+        "kinds": {kind: policy_rows(table, by_kind) for kind, table in groups_of(results).items()},
         "explanations": [(label(policy), explanation(policy)) for policy in results["policies"]],
         "has_facts": results["policies"]["fixed"]["hallucination_rate"]["mean"] is not None,
         "k": results["k"],

@@ -51,6 +51,7 @@ class TrainConfig:
         reward_kwargs: the reward's arguments.
         shortlist: candidates per query; None for the environment's default.
         faiss: whether candidates come from a FAISS index, for very large galleries.
+        ambiguity: whether the agent sees how many readings the query's text has.
         algorithm: ``"ppo"``, ``"a2c"``, ``"sac"``, ``"td3"`` or ``"tqc"``.
         hyperparameters: what differs from the algorithm's defaults; a run's own configuration
             holds all of them.
@@ -70,6 +71,7 @@ class TrainConfig:
     reward_kwargs: dict[str, Any] = field(default_factory=dict)
     shortlist: int | None = None
     faiss: bool = False
+    ambiguity: bool = False
     algorithm: str = "ppo"
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     timesteps: int | None = None
@@ -101,6 +103,7 @@ class TrainConfig:
             self.reward_kwargs,
             self.shortlist,
             self.faiss,
+            ambiguity=self.ambiguity,
         )
 
     def to_json(self) -> dict[str, Any]:

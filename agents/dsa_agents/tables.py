@@ -58,6 +58,11 @@ def kind_metrics(results: Mapping[str, Any]) -> list[str]:
     return [f"recall@{results['k']}", *KIND_METRICS]
 
 
+def groups_of(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of every group of queries: by kind, and by how ambiguous they are."""
+    return {**results["by_kind"], **results.get("by_ambiguity", {})}
+
+
 def caption(results: Mapping[str, Any]) -> str:
     """What was evaluated, in one line."""
     seeds = len(results["seeds"])
@@ -81,7 +86,7 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
     _print(console, caption(results), short, rows)
     kinds = [
         (kind, [_with_granularity(values, recall) for values in table.values()])
-        for kind, table in results["by_kind"].items()
+        for kind, table in groups_of(results).items()
     ]
     if kinds:
         title = f"{heading(recall)} by kind of query, and the mean g"

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dsa_agents.measures import mean, measure, measure_policies, query_groups, sweep
+from dsa_agents.measures import (
+    ambiguity_groups,
+    mean,
+    measure,
+    measure_policies,
+    query_groups,
+    sweep,
+)
 from dsa_agents.policies import FixedPolicy, OraclePolicy, RandomPolicy
 from dsa_env.bank import FeatureBank
 from dsa_env.core import RetrievalCore
@@ -103,3 +110,23 @@ def test_without_facts_the_hallucination_rate_is_unknown() -> None:
     core = RetrievalCore(make_bank(60, facts=False), split="test")
     rate = measure(core, np.zeros(core.n_queries, np.float32))["hallucination_rate"]
     assert np.isnan(rate).all()
+
+
+def test_queries_are_grouped_by_how_many_readings_they_have() -> None:
+    rng = np.random.default_rng(0)
+    text, coarse, fine = rng.normal(size=(3, 12, 4))
+    ambiguous = "the red cube left of the sphere and the cylinder"
+    told = [ambiguous if n < 4 else "a red cube" if n < 9 else "gibberish" for n in range(12)]
+    bank = FeatureBank.from_arrays(text, coarse, fine, splits=["test"] * 12, texts=told)
+    core = RetrievalCore(bank, split="test", k=1)
+    groups = ambiguity_groups(core)
+    assert {name: int(mask.sum()) for name, mask in groups.items()} == {
+        "not read": 3,
+        "one reading": 5,
+        "several readings": 4,
+    }
+    assert ambiguity_groups(RetrievalCore(bank, "image_to_text", "test", 1)) == {}
+    same = FeatureBank.from_arrays(
+        text, coarse, fine, splits=["test"] * 12, texts=["a red cube"] * 12
+    )
+    assert ambiguity_groups(RetrievalCore(same, split="test", k=1)) == {}

@@ -432,3 +432,12 @@ def test_a_query_that_changes_within_an_episode_is_no_number(
         train(config, tmp_path / "run")
     with pytest.raises(DSAError, match="Did you mean 'index'"):
         train(small(synthetic_bank_path, observation="indx"), tmp_path / "run")
+
+
+def test_an_agent_can_see_how_ambiguous_a_query_is(
+    synthetic_bank_path: Path, tmp_path: Path
+) -> None:
+    run = train(small(synthetic_bank_path, ambiguity=True), tmp_path / "run")
+    assert list(run.controller(0).inputs) == ["text", "image", "ambiguity"]
+    evaluated = run.config.core(run.bank, "test").observe(np.arange(2))
+    assert run.controller(0).predict(evaluated).shape == (2,)

@@ -16,6 +16,7 @@ from dsa_env.bank import FeatureBank
 from dsa_env.blend import blended_cosine
 from dsa_env.core import RetrievalCore, check_actions
 from dsa_env.errors import DSAError
+from dsa_env.logic.ambiguity import ambiguity_feature
 from dsa_env.outcome import Outcome
 from dsa_env.retrieval.shortlist import DIRECTIONS
 from dsa_env.rewards import BUILT_IN, ClippedReward
@@ -309,3 +310,42 @@ def test_wrong_actions_are_refused_in_one_line(action: Any, message: str) -> Non
     with pytest.raises(DSAError, match=message) as caught:
         check_actions(action, ((1,), ()))
     assert "\n" not in str(caught.value)
+
+
+AMBIGUOUS = "the red cube left of the sphere and the cylinder"
+
+
+def bank_of_texts(texts: list[str] | None = None) -> FeatureBank:
+    """Twelve texts and images; by default every fourth text has two readings."""
+    rng = np.random.default_rng(0)
+    text, coarse, fine = rng.normal(size=(3, 12, 4))
+    told = [AMBIGUOUS if n % 4 == 0 else "a small red metal cube" for n in range(12)]
+    return FeatureBank.from_arrays(
+        text, coarse, fine, splits=["train", "validation", "test"] * 4, texts=texts or told
+    )
+
+
+def test_the_number_of_readings_can_be_observed_and_comes_from_the_words_alone() -> None:
+    plain = RetrievalCore(bank_of_texts(), k=1)
+    seeing = RetrievalCore(bank_of_texts(), k=1, ambiguity=True)
+    query = np.arange(seeing.n_queries)
+    one, other = plain.observe(query), seeing.observe(query)
+    assert list(other) == ["text", "image", "ambiguity"]
+    np.testing.assert_array_equal(one["text"], other["text"])
+    np.testing.assert_array_equal(one["image"], other["image"])
+    texts = seeing.bank.texts or []
+    several = np.array([texts[i] == AMBIGUOUS for i in seeing.retrieval.query_ids])
+    wanted = np.where(several, ambiguity_feature(2), ambiguity_feature(1))
+    np.testing.assert_array_equal(other["ambiguity"][:, 0], wanted)
+    for i in range(seeing.n_queries):
+        assert seeing.observation_space.contains({name: rows[i] for name, rows in other.items()})
+
+
+def test_ambiguity_needs_texts_that_ask() -> None:
+    with pytest.raises(DSAError, match="the query is a picture"):
+        RetrievalCore(bank_of_texts(), "image_to_text", k=1, ambiguity=True)
+    rng = np.random.default_rng(0)
+    text, coarse, fine = rng.normal(size=(3, 30, 4))
+    silent = FeatureBank.from_arrays(text, coarse, fine)
+    with pytest.raises(DSAError, match="holds no texts"):
+        RetrievalCore(silent, k=1, ambiguity=True).observe(np.arange(2))

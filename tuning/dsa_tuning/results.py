@@ -90,6 +90,7 @@ def best_document(job: Job, study: Study, chosen: FrozenTrial) -> dict[str, Any]
             "horizon": base.horizon,
             "shortlist": base.shortlist,
             "faiss": base.faiss,
+            "ambiguity": base.ambiguity,
             "algorithm": base.algorithm,
             "reward": base.reward,
             "reward_kwargs": reward,

@@ -122,6 +122,7 @@ def neutral_core(base: TrainConfig, split: str) -> RetrievalCore:
         base.horizon,
         shortlist=base.shortlist,
         faiss=base.faiss,
+        ambiguity=base.ambiguity,
     )
 
 
