@@ -8,23 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_env.core import START, Observation, RetrievalCore, Step
+from dsa_env.curves.jit import compiled
 from dsa_env.errors import DSAError, unknown
 
 GAMMA = 0x9E3779B97F4A7C15
 KEY_LIMIT = 2**64 - 1
 
 
+@compiled
 def splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The SplitMix64 output function, elementwise: a bijection that scatters nearby states.
+    """The SplitMix64 output function [B], elementwise: a bijection that scatters nearby states.
 
     Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; the
     constants are those of Vigna's reference implementation (splitmix64.c). With
     ``state = key + t * GAMMA`` it yields the t-th number of the stream of a key, so the numbers of
     many streams come without a generator for each.
     """
-    mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    output = np.empty_like(state)
+    for b in range(len(state)):
+        mixed = (state[b] ^ (state[b] >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        output[b] = mixed ^ (mixed >> np.uint64(31))
+    return output
 
 
 def draw_key(rng: np.random.Generator) -> int:
