@@ -155,7 +155,7 @@ class Plan:
     @classmethod
     def quick(cls) -> Plan:
         """A small comparison within minutes: fewer pictures, larger steps at faster rates."""
-        return cls(seeds=(0, 1), images=800, batch=128, epochs=8, patience=3, rate=3.0, rounds=60)
+        return cls(seeds=(0, 1), images=700, batch=128, epochs=7, patience=3, rate=3.0, rounds=60)
 
     def settings(self, variant: str) -> TrainingSettings:
         """How a variant is trained: the same as all others but for its own changes."""

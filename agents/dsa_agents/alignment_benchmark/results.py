@@ -166,23 +166,26 @@ def _main(accuracy: Mapping[str, float], difference: Mapping[str, Any]) -> str:
     return f"Dynamic alignment answers {accuracy['dynamic']:.1%}; it {' and '.join(parts)}."
 
 
-def _verb(gain: Summary) -> str:
-    return {1: "helps", 0: "is not shown to matter", -1: "does harm", None: "measured"}[_sign(gain)]
+def _verb(gain: Summary, *, many: bool = False) -> str:
+    one = {1: "helps", 0: "is not shown to matter", -1: "does harm", None: "was measured"}
+    several = {1: "help", 0: "are not shown to matter", -1: "do harm", None: "were measured"}
+    return (several if many else one)[_sign(gain)]
 
 
 def _steady(variants: Mapping[str, Any], gain: Summary) -> str:
     with_them, without = (variants[name]["stability"] for name in STABILITY)
     told = []
-    for key, words in (
-        ("gradient_norm_max", "the largest gradient was {:.1f} against {:.1f}"),
-        ("update_cosine", "successive updates of A had cosine {:.2f} against {:.2f}"),
-        ("swing_share", "{:.0%} against {:.0%} of them went back"),
+    for key, words, form in (
+        ("gradient_norm_max", "largest gradient", ".1f"),
+        ("update_cosine", "cosine of successive updates of A", ".2f"),
+        ("swing_share", "updates of A that swing back", ".1%"),
+        ("straightness", "straightness of A's way", ".2f"),
     ):
         if with_them.get(key) is not None and without.get(key) is not None:
-            told.append(words.format(with_them[key], without[key]))
+            told.append(f"{words} {with_them[key]:{form}} ({without[key]:{form}} without)")
     return (
-        f"With clipping and the slow rate of A, {', '.join(told)} without them; that "
-        f"{_verb(gain)} ({signed(gain)} in accuracy)."
+        f"With clipping and the slow rate of A: {', '.join(told)}. Together the two "
+        f"{_verb(gain, many=True)}: {signed(gain)} in accuracy."
     )
 
 

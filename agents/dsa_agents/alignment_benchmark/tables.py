@@ -57,9 +57,9 @@ def tables(results: Mapping[str, Any], *, short: bool = False) -> list[Table]:
             [_costs(results, name, names) for name in dict.fromkeys((*MAIN, *ABLATIONS))],
         ),
         (
-            "How steadily it learns",
-            ["", "gradient mean", "gradient max", "clipped", "cosine of updates", "swing back",
-             "straightness", "loss variance"],
+            "How steadily it learns: gradients, and the updates of A",
+            ["", "norm, mean", "norm, max", "clipped", "cosine", "swing back",
+             "straight", "loss var."],
             [_steadiness(results, name, names) for name in ("static", "attention", *ABLATIONS)],
         ),
     ]  # fmt: skip
