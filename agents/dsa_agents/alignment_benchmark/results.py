@@ -46,7 +46,8 @@ def document(
     Returns:
         {"plan", "split", "questions", "pictures", "families", "variants": {name: {"label", "short",
         "note", "accuracy": {family: summary}, "response_ms", "parameters", "learning",
-        "train_seconds", "epochs", "stability", "histories"}}, "differences", "sentences"}.
+        "train_seconds", "epochs", "stopped_early" (share of the seeds), "stability",
+        "histories"}}, "differences", "sentences"}.
     """
     names = (OVERALL, *sorted(data.test.families))
     estimates = _estimates(data, scores, names, plan)
@@ -107,6 +108,7 @@ def _costs(reports: Sequence[Mapping[str, Any]], times: Mapping[str, float]) -> 
         "learning": reports[0]["learning"],
         "train_seconds": round(mean("seconds"), 2),
         "epochs": mean("epochs"),
+        "stopped_early": mean("stopped_early"),
         "stability": _stability([report["stability"] for report in reports]),
         "histories": {str(report["seed"]): report["history"] for report in reports},
     }
@@ -154,7 +156,19 @@ def sentences(results: Mapping[str, Any]) -> list[str]:
         f"One answer takes {slow:.2f} ms with the matrix, {attention:.2f} ms with attention and "
         f"{quick:.2f} ms static (from features; the frozen encoders are the same for all)."
     )
-    return found
+    return found + _unfinished(results)
+
+
+def _unfinished(results: Mapping[str, Any]) -> list[str]:
+    """Says so where most trainings were ended by the limit of epochs."""
+    early = [one["stopped_early"] for name, one in results["variants"].items() if name in VARIANTS]
+    limited = 1 - float(np.mean(early))
+    if limited <= 0.5:
+        return []
+    return [
+        f"{limited:.0%} of the trainings were ended by the limit of {results['plan']['epochs']} "
+        "epochs while validation still rose: a longer run can order the rows otherwise."
+    ]
 
 
 def _main(accuracy: Mapping[str, float], difference: Mapping[str, Any]) -> str:

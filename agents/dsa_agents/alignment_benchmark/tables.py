@@ -67,10 +67,10 @@ def tables(results: Mapping[str, Any], *, short: bool = False) -> list[Table]:
 
 def caption(results: Mapping[str, Any]) -> str:
     """What was judged, in one line."""
-    plan = results["plan"]
+    plan, seeds = results["plan"], len(results["plan"]["seeds"])
     return (
         f"Test split: {results['questions']:,} questions about {results['pictures']:,} pictures, "
-        f"{len(plan['seeds'])} seeds, batch {plan['batch']}, learning rates {plan['rate']:g} x "
+        f"{seeds} seed{'s' if seeds > 1 else ''}, batch {plan['batch']}, learning rates {plan['rate']:g} x "
         f"the source paper's, at most {plan['epochs']} epochs; 95% intervals over pictures and "
         "seeds"
     )
