@@ -84,6 +84,13 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             {},
             "The contrastive loss in one direction only.",
         ),
+        "no-contrast": Variant(
+            "without the contrastive loss",
+            "no contrast",
+            "dynamic",
+            {"alignment": 0.0},
+            "A learns from the answers alone, as the baselines do.",
+        ),
         "no-blend": Variant(
             "without the granularity blend",
             "no blend",
@@ -104,7 +111,7 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
 ROWS: Mapping[str, Variant] = MappingProxyType({MAJORITY: _MAJORITY, **VARIANTS})
 """Every row: what is trained, and what needs no training."""
 MAIN = ("question-only", "static", "attention", "dynamic")
-ABLATIONS = ("dynamic", "frozen", "one-way", "no-blend", "no-stability")
+ABLATIONS = ("dynamic", "frozen", "one-way", "no-contrast", "no-blend", "no-stability")
 
 
 @dataclass(frozen=True)

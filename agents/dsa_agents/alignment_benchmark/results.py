@@ -21,6 +21,7 @@ PAIRS = (
     ("dynamic", "question-only"),
     ("dynamic", "frozen"),
     ("dynamic", "one-way"),
+    ("dynamic", "no-contrast"),
     ("dynamic", "no-blend"),
     ("dynamic", "no-stability"),
 )
@@ -145,7 +146,7 @@ def sentences(results: Mapping[str, Any]) -> list[str]:
         f"The picture counts for {signed(blind)}: without it the question alone answers "
         f"{accuracy['question-only']:.1%}, and the most frequent answer {accuracy[MAJORITY]:.1%}."
     )
-    for name in ("frozen", "one-way", "no-blend"):
+    for name in ("frozen", "one-way", "no-contrast", "no-blend"):
         gain = difference[f"dynamic-{name}"][OVERALL]
         what = VARIANTS[name].label.removeprefix("without ")
         found.append(f"{what[0].upper()}{what[1:]} {_verb(gain)}: {signed(gain)} in accuracy.")

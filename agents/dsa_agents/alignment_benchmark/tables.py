@@ -68,9 +68,10 @@ def tables(results: Mapping[str, Any], *, short: bool = False) -> list[Table]:
 def caption(results: Mapping[str, Any]) -> str:
     """What was judged, in one line."""
     plan, seeds = results["plan"], len(results["plan"]["seeds"])
+    many = "s" if seeds > 1 else ""
     return (
         f"Test split: {results['questions']:,} questions about {results['pictures']:,} pictures, "
-        f"{seeds} seed{'s' if seeds > 1 else ''}, batch {plan['batch']}, learning rates {plan['rate']:g} x "
+        f"{seeds} seed{many}, batch {plan['batch']}, learning rates {plan['rate']:g} x "
         f"the source paper's, at most {plan['epochs']} epochs; 95% intervals over pictures and "
         "seeds"
     )
