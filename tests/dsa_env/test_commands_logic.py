@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def test_audit_counts_what_each_engine_confirms(
     assert dsa("audit", scenes.parents[1], "--sample", 4, "--no-lean") == 0
     told = capsys.readouterr().out
     assert "labels of 4 captions" in told
-    assert "confirm all" in told
+    assert " confirm all " in told or "Executor confirms all " in told
     assert "Not checked by Lean: it was not asked to." in told
 
 
@@ -99,3 +100,24 @@ def test_a_file_without_scenes_is_named(tmp_path: Path, capsys: pytest.CaptureFi
     write_json(file, {})
     assert dsa("prove", "the cube", "--scene", file) == 2
     assert "holds no scene" in capsys.readouterr().err
+
+
+def test_without_z3_the_commands_say_what_to_install(
+    scenes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "z3", None)
+    assert dsa("prove", "an object", "--scene", scenes, "--no-lean") == 0
+    assert "Not checked by z3: it is not installed" in capsys.readouterr().out
+    assert dsa("audit", scenes.parents[1], "--sample", 2, "--no-lean") == 0
+    assert "Executor confirms all" in capsys.readouterr().out
+
+
+def test_a_scene_without_the_relation_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = generate_scene(0, "mine")
+    del scene["relationships"]["left"]
+    write_json(tmp_path / "one.json", scene)
+    words = ("prove", "a cube left of a ball", "--scene", tmp_path / "one.json", "--no-lean")
+    assert dsa(*words) == 2
+    assert "states no relation 'left', which the formula needs" in capsys.readouterr().err
