@@ -51,6 +51,7 @@ class Prover:
         self._z3 = z3
         self._graph = graph
         self._codes: dict[str, int] = {}
+        self._built: dict[tuple[Property, int], Term] = {}
         thing, word = z3.DeclareSort("Thing"), z3.IntSort()
         self._things = [z3.Const(f"object{i}", thing) for i in range(len(graph))]
         self._attributes = {name: z3.Function(name, thing, word) for name in graph.attributes}
@@ -112,7 +113,13 @@ class Prover:
         return self._codes.setdefault(word, len(self._codes))
 
     def _is(self, formula: Property, x: Term) -> Term:
-        """The term that says that a property is true of an object."""
+        """The term that says that a property is true of an object; each is built once."""
+        key = (formula, x.get_id())
+        if key not in self._built:
+            self._built[key] = self._property(formula, x)
+        return self._built[key]
+
+    def _property(self, formula: Property, x: Term) -> Term:
         z3 = self._z3
         if isinstance(formula, And):
             return z3.And(*[self._is(part, x) for part in formula.parts])
@@ -167,22 +174,21 @@ class Prover:
         self, quantifier: Quantifier, first: Callable[[Term], Term], second: Callable[[Term], Term]
     ) -> Term:
         z3, kind = self._z3, quantifier.kind
-        both = [z3.And(first(x), second(x)) for x in self._things]
+        firsts, seconds = ([part(x) for x in self._things] for part in (first, second))
+        both = [z3.And(one, other) for one, other in zip(firsts, seconds, strict=True)]
         if kind == "some":
             return z3.Or(*both)
         if kind == "no":
             return z3.Not(z3.Or(*both))
         if kind == "every":
-            return z3.And(*[z3.Implies(first(x), second(x)) for x in self._things])
+            pairs = zip(firsts, seconds, strict=True)
+            return z3.And(*[z3.Implies(one, other) for one, other in pairs])
         if kind == "the":  # one of them is it, and nothing else is
-            return z3.Or(
-                *[
-                    z3.And(
-                        both[i], *[z3.Not(first(y)) for j, y in enumerate(self._things) if i != j]
-                    )
-                    for i in range(len(both))
-                ]
-            )
+            nothing_but = [
+                [z3.Not(other) for j, other in enumerate(firsts) if j != i]
+                for i in range(len(firsts))
+            ]
+            return z3.Or(*[z3.And(it, *rest) for it, rest in zip(both, nothing_but, strict=True)])
         number = self._sum(both)
         return {
             "exactly": number == quantifier.number,

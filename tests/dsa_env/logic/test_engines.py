@@ -97,7 +97,7 @@ sentences = st.recursive(
 )
 
 
-@settings(max_examples=250)
+@settings(max_examples=500)
 @given(st.integers(0, 15), sentences)
 def test_z3_proves_what_the_executor_says(index: int, sentence: Any) -> None:
     assert prover_of(index).decide(sentence) == holds(sentence, graph_of(index))
