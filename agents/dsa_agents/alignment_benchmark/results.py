@@ -24,6 +24,7 @@ PAIRS = (
     ("dynamic", "no-contrast"),
     ("dynamic", "no-blend"),
     ("dynamic", "no-stability"),
+    ("no-contrast", "attention"),
 )
 STABILITY = ("dynamic", "no-stability")
 
@@ -150,6 +151,7 @@ def sentences(results: Mapping[str, Any]) -> list[str]:
         gain = difference[f"dynamic-{name}"][OVERALL]
         what = VARIANTS[name].label.removeprefix("without ")
         found.append(f"{what[0].upper()}{what[1:]} {_verb(gain)}: {signed(gain)} in accuracy.")
+    found.append(_alike(difference["no-contrast-attention"][OVERALL]))
     found.append(_steady(variants, difference["dynamic-no-stability"][OVERALL]))
     quick, slow = (variants[name]["response_ms"]["batch 1"] for name in ("static", "dynamic"))
     attention = variants["attention"]["response_ms"]["batch 1"]
@@ -168,7 +170,7 @@ def _unfinished(results: Mapping[str, Any]) -> list[str]:
         return []
     return [
         f"{limited:.0%} of the trainings were ended by the limit of {results['plan']['epochs']} "
-        "epochs while validation still rose: a longer run can order the rows otherwise."
+        "epochs, not by validation: a longer run can order the rows otherwise."
     ]
 
 
@@ -179,6 +181,14 @@ def _main(accuracy: Mapping[str, float], difference: Mapping[str, Any]) -> str:
         beats = {1: "beats", 0: "is not shown to differ from", -1: "is beaten by", None: "against"}
         parts.append(f"{beats[_sign(gain)]} {name} fusion ({signed(gain)})")
     return f"Dynamic alignment answers {accuracy['dynamic']:.1%}; it {' and '.join(parts)}."
+
+
+def _alike(gain: Summary) -> str:
+    beats = {1: "beats", 0: "is not shown to differ from", -1: "is beaten by", None: "against"}
+    return (
+        "Trained on the answers alone, as the baselines are, the matrix "
+        f"{beats[_sign(gain)]} attention ({signed(gain)})."
+    )
 
 
 def _verb(gain: Summary, *, many: bool = False) -> str:
