@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dsa_env.logic.audit import Audit
     from dsa_env.logic.disambiguate import Disambiguation, Judged, Verdicts
 
+NO_Z3 = 'Not checked by z3: it is not installed; pip install "dsa-env[logic]".'
 LISTED = 20
 """How many contradicted labels `dsa audit` names."""
 
@@ -123,6 +124,8 @@ def describe(found: Disambiguation) -> list[str]:
             lines.append(f"      exactly one: {_told(one.verdicts)}")
         lines.append(f"   true of the scene: {_told(judged.verdicts)}")
     lines += ["", _outcome(found)]
+    if any(judged.verdicts.z3 not in ("true", "false") for judged in found.readings):
+        lines.append(NO_Z3)
     if found.lean:
         lines.append(f"Not checked by Lean: {found.lean}.")
     else:
@@ -158,9 +161,11 @@ def summarise(found: Audit) -> list[str]:
     if found.disagreements:
         lines.append(f"{len(found.disagreements):,} of {total:,} labels are contradicted.")
     else:
-        lines.append(f"{' and '.join(engines_said)} confirm all {total:,} labels.")
+        *others, last = engines_said
+        who = f"{', '.join(others)} and {last} confirm" if others else f"{last} confirms"
+        lines.append(f"{who[0].upper()}{who[1:]} all {total:,} labels.")
     if found.z3 is None:
-        lines.append('Not checked by z3: it is not installed; pip install "dsa-env[logic]".')
+        lines.append(NO_Z3)
     if found.lean_reason:
         lines.append(f"Not checked by Lean: {found.lean_reason}.")
     elif found.lean is not None:

@@ -28,12 +28,12 @@ def benchmark_alignment(
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(help="Pictures to train on; 0 for all.  [default: 3000, quick 800]"),
+        typer.Option(help="Pictures to train on; 0 for all.  [default: 3000, quick 700]"),
     ] = None,
     batch: Annotated[
         int | None, typer.Option(help="Questions a step.  [default: 32, quick 128]")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most.  [default: 50, quick 8]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most.  [default: 50, quick 7]")] = None,
     rate: Annotated[
         float | None,
         typer.Option(help="Factor on the paper's learning rates.  [default: 1, quick 3]"),

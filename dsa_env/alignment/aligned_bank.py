@@ -70,7 +70,7 @@ def align_bank(
 
     Raises:
         DSAError: `out` exists, an unfinished alignment lies there and `resume` is False, or the
-            bank has nothing to learn from.
+            bank is damaged or has nothing to learn from.
     """
     out = Path(out).absolute()
     checkpoint = out.with_name(f"{out.name}{CHECKPOINT}")
@@ -86,6 +86,7 @@ def align_bank(
                 f"{checkpoint} is an unfinished alignment; go on with --resume, or delete it to "
                 "start anew."
             )
+        bank.verify()
         matrix, trained = train_alignment(
             train,
             validation,
@@ -200,7 +201,7 @@ def _names(names: tuple[str, ...], codes: Array | None) -> list[str] | None:
 
 
 def _blocks(shape: tuple[int, ...], done: int) -> Iterator[slice]:
-    step = max(1, BLOCK // int(np.prod(shape[1:-1], dtype=np.int64)))
+    step = max(1, BLOCK // max(1, int(np.prod(shape[1:-1], dtype=np.int64))))
     for start in range(done, shape[0], step):
         yield slice(start, min(start + step, shape[0]))
 

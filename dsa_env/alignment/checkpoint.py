@@ -41,15 +41,15 @@ class Progress:
         """The validation losses, the start's first."""
         return [float(epoch["validation_loss"]) for epoch in self.epochs]
 
-    def tell(self, train_loss: float | None, validation_loss: float, module: nn.Module) -> None:
+    def tell(self, module: nn.Module, validation_loss: float, **more: float | None) -> None:
         """Note an epoch, and its parameters if they are the best so far."""
         number = len(self.epochs)
         scale = module.state_dict()["log_scale"]
         self.epochs.append(
             {
                 "epoch": number,
-                "train_loss": train_loss,
                 "validation_loss": validation_loss,
+                **more,
                 "temperature": float(torch.exp(-scale)),
             }
         )

@@ -146,7 +146,8 @@ def train_alignment(
 
     Returns:
         The alignment, in evaluation mode, and a report for JSON: {"epochs": one {"epoch",
-        "train_loss" (None for epoch 0, the start), "validation_loss", "temperature"} each,
+        "validation_loss", "temperature", "train_loss", "gradient_norm" (mean), "clipped_share"}
+        each (the last three are None for epoch 0, the start),
         "best_epoch", "stopped_early", "stability" (see `StepRecorder.report`), "parameters",
         "pairs", "held_out", "data", "seconds", "settings", "config", "seed"}.
 
@@ -180,7 +181,7 @@ def train_alignment(
     shown = bar("Alignment", settings.epochs * steps, len(recorder.norms))
     with shown if progress else nullcontext(None) as moving:
         if not state.epochs:
-            state.tell(None, judge(), trainee)
+            state.tell(trainee, judge(), train_loss=None, gradient_norm=None, clipped_share=None)
         while len(state.epochs) <= settings.epochs and not state.stale(settings.patience):
             rng = np.random.default_rng([seed, len(state.epochs)])
             order, drawn = rng.permutation(len(train)), rng.random(steps).tolist()
@@ -194,7 +195,13 @@ def train_alignment(
                 losses.append(float(loss.detach()))
                 if moving is not None:
                     moving.advance()
-            state.tell(float(np.mean(losses)), judge(), trainee)
+            state.tell(
+                trainee,
+                judge(),
+                train_loss=float(np.mean(losses)),
+                gradient_norm=float(np.mean(recorder.norms[-steps:])),
+                clipped_share=float(np.mean(recorder.clipped[-steps:])),
+            )
             state.seconds = time.perf_counter() - started
             if moving is not None:
                 moving.describe(f"Alignment (validation loss {state.losses[-1]:.3f})")

@@ -21,7 +21,7 @@ from dsa_env.progress import track
 GROUPS = ("asserted", "negative", "elsewhere true", "elsewhere false")
 """Facts a caption asserts of its own scene; a false fact of the same scene for each; and what the
 labels say of the caption's facts on another scene, which is what a wrong retrieval is charged."""
-BATCH = 400
+BATCH = 1000
 """Claims a Lean process."""
 TRIES = 20
 """How often a negative that the labels call true is drawn again."""

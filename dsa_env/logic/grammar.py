@@ -176,7 +176,7 @@ class Chart:
         word, pair = self._word(i), f"{self._word(i)} {self._word(i + 1)}"
         found: Parses = []
         if word in _DETERMINERS:
-            found.append((_DETERMINERS[word], i + (2 if pair in {"all the", "no the"} else 1)))
+            found.append((_DETERMINERS[word], i + (2 if pair == "all the" else 1)))
         elif word == "exactly" or pair in COUNTED:
             start = i + (1 if word == "exactly" else 2)
             number = _number(self._word(start))

@@ -50,7 +50,7 @@ def find_lean() -> list[str] | None:
     """The command that runs Lean, as words; None where there is none."""
     named = os.environ.get(VARIABLE, "").strip()
     if named:
-        return [named] if Path(named).is_file() else shlex.split(named)
+        return [str(Path(named).absolute())] if Path(named).is_file() else shlex.split(named)
     found = shutil.which("lean")
     return [found] if found else None
 

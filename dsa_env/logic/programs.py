@@ -14,7 +14,7 @@ from typing import Any
 from dsa_env.datasets.clevr_questions import Step
 from dsa_env.errors import DSAError, unknown
 from dsa_env.logic import operations
-from dsa_env.logic.scene_graph import ATTRIBUTES, RELATIONS, VOCABULARY, Objects, SceneGraph
+from dsa_env.logic.scene_graph import ATTRIBUTES, RELATIONS, Objects, SceneGraph
 
 Value = Objects | int | bool | str
 """What a step gives: a set of objects, one object or a number, a truth, a word."""
@@ -212,11 +212,6 @@ def as_answer(value: Value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
-
-
-def possible_answers(kind: str) -> tuple[str, ...]:
-    """The answers of a type that are known beforehand; numbers are as many as objects: ()."""
-    return ("no", "yes") if kind == "truth" else VOCABULARY.get(kind, ())
 
 
 def _wrong(place: int, step: Step, what: str) -> ProgramError:

@@ -24,8 +24,10 @@ from dsa_env.logic.formulas import (
     Or,
     Property,
     Quantifier,
+    Related,
     SceneIs,
     Sentence,
+    walk,
 )
 from dsa_env.logic.scene_graph import SceneGraph
 
@@ -51,6 +53,7 @@ class Prover:
         self._z3 = z3
         self._graph = graph
         self._codes: dict[str, int] = {}
+        self._built: dict[tuple[Property, int], Term] = {}
         thing, word = z3.DeclareSort("Thing"), z3.IntSort()
         self._things = [z3.Const(f"object{i}", thing) for i in range(len(graph))]
         self._attributes = {name: z3.Function(name, thing, word) for name in graph.attributes}
@@ -60,7 +63,9 @@ class Prover:
         self._properties = {name: z3.Int(f"scene_{name}") for name in graph.properties}
         self._solver = z3.Solver()
         self._solver.set("timeout", TIMEOUT_MS)
-        self._solver.add(*self._axioms())
+        if len(self._things) > 1:
+            self._solver.add(z3.Distinct(*self._things))
+        self._told: set[tuple[str, str]] = set()
 
     def decide(self, sentence: Sentence) -> bool:
         """Whether the scene's axioms prove a sentence (True) or refute it (False).
@@ -70,6 +75,7 @@ class Prover:
         """
         z3 = self._z3
         check_scene(sentence, self._graph)
+        self._tell(sentence)
         claim = self._sentence(sentence)
         consistent = {
             answer: self._check(term) for answer, term in ((True, claim), (False, z3.Not(claim)))
@@ -90,29 +96,49 @@ class Prover:
         self._solver.pop()
         return result
 
-    def _axioms(self) -> list[Term]:
+    def _tell(self, sentence: Sentence) -> None:
+        """Give the solver the axioms about all that a sentence mentions, each once."""
+        for node in walk(sentence):
+            about = ("", "")
+            if isinstance(node, Related):
+                about = ("relation", node.relation)
+            elif isinstance(node, Has | Alike):
+                about = ("attribute", node.attribute)
+            elif isinstance(node, Mostly):
+                about = ("attribute", "color")
+            elif isinstance(node, SceneIs):
+                about = ("property", node.name)
+            if about not in self._told:
+                self._told.add(about)
+                self._solver.add(*self._axioms(*about))
+
+    def _axioms(self, kind: str, name: str) -> list[Term]:
         graph, things = self._graph, self._things
-        axioms = [self._z3.Distinct(*things)] if len(things) > 1 else []
-        for name, values in graph.attributes.items():
-            axioms += [
-                self._attributes[name](thing) == self._code(value)
-                for thing, value in zip(things, values, strict=True)
+        if kind == "relation":
+            is_so, rows = self._relations[name], graph.relations[name]
+            return [
+                is_so(x, y) if i in row else self._z3.Not(is_so(x, y))
+                for y, row in zip(things, rows, strict=True)
+                for i, x in enumerate(things)
             ]
-        for name, rows in graph.relations.items():
-            for y, row in zip(things, rows, strict=True):
-                for i, x in enumerate(things):
-                    is_so = self._relations[name](x, y)
-                    axioms.append(is_so if i in row else self._z3.Not(is_so))
-        for name, value in graph.properties.items():
-            if value is not None:
-                axioms.append(self._properties[name] == self._code(value))
-        return axioms
+        if kind == "attribute":
+            value = self._attributes[name]
+            values = graph.attributes[name]
+            return [value(x) == self._code(word) for x, word in zip(things, values, strict=True)]
+        word = graph.properties.get(name) if kind == "property" else None
+        return [] if word is None else [self._properties[name] == self._code(word)]
 
     def _code(self, word: str) -> int:
         return self._codes.setdefault(word, len(self._codes))
 
     def _is(self, formula: Property, x: Term) -> Term:
-        """The term that says that a property is true of an object."""
+        """The term that says that a property is true of an object; each is built once."""
+        key = (formula, x.get_id())
+        if key not in self._built:
+            self._built[key] = self._property(formula, x)
+        return self._built[key]
+
+    def _property(self, formula: Property, x: Term) -> Term:
         z3 = self._z3
         if isinstance(formula, And):
             return z3.And(*[self._is(part, x) for part in formula.parts])
@@ -167,22 +193,21 @@ class Prover:
         self, quantifier: Quantifier, first: Callable[[Term], Term], second: Callable[[Term], Term]
     ) -> Term:
         z3, kind = self._z3, quantifier.kind
-        both = [z3.And(first(x), second(x)) for x in self._things]
+        firsts, seconds = ([part(x) for x in self._things] for part in (first, second))
+        both = [z3.And(one, other) for one, other in zip(firsts, seconds, strict=True)]
         if kind == "some":
             return z3.Or(*both)
         if kind == "no":
             return z3.Not(z3.Or(*both))
         if kind == "every":
-            return z3.And(*[z3.Implies(first(x), second(x)) for x in self._things])
+            pairs = zip(firsts, seconds, strict=True)
+            return z3.And(*[z3.Implies(one, other) for one, other in pairs])
         if kind == "the":  # one of them is it, and nothing else is
-            return z3.Or(
-                *[
-                    z3.And(
-                        both[i], *[z3.Not(first(y)) for j, y in enumerate(self._things) if i != j]
-                    )
-                    for i in range(len(both))
-                ]
-            )
+            nothing_but = [
+                [z3.Not(other) for j, other in enumerate(firsts) if j != i]
+                for i in range(len(firsts))
+            ]
+            return z3.Or(*[z3.And(it, *rest) for it, rest in zip(both, nothing_but, strict=True)])
         number = self._sum(both)
         return {
             "exactly": number == quantifier.number,

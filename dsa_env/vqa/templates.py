@@ -17,7 +17,7 @@ Description = Mapping[str, str]
 """Attribute -> word; {} describes anything."""
 
 PLACES = {"left": "left of", "right": "right of", "behind": "behind", "front": "in front of"}
-_FULL = 0.62  # share of descriptions that are taken from an object of the scene
+_PRESENT = 0.62  # share of descriptions that are taken from an object of the scene
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def describe_some(graph: SceneGraph, rng: np.random.Generator, most: int) -> Des
     """A description of up to `most` attributes, often of something that is there."""
     size = int(rng.integers(1, most + 1))
     names = [str(name) for name in rng.permutation(ATTRIBUTES)[:size]]
-    if rng.random() < _FULL:
+    if rng.random() < _PRESENT:
         index = int(rng.integers(len(graph)))
         return {name: graph.value(name, index) for name in names}
     return {name: str(rng.choice(VOCABULARY[name])) for name in names}

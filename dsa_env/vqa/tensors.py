@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dsa_env.encoders.protocol import FrozenEncoder
 
 Ints = NDArray[np.int64]
-PADDING, UNKNOWN = 0, 1
+UNKNOWN = 1  # a step that training did not show; 0 is padding
 BOX = 4
 
 

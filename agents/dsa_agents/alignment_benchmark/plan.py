@@ -84,6 +84,13 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
             {},
             "The contrastive loss in one direction only.",
         ),
+        "no-contrast": Variant(
+            "without the contrastive loss",
+            "no contrast",
+            "dynamic",
+            {"alignment": 0.0},
+            "A learns from the answers alone, as the baselines do.",
+        ),
         "no-blend": Variant(
             "without the granularity blend",
             "no blend",
@@ -104,7 +111,7 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
 ROWS: Mapping[str, Variant] = MappingProxyType({MAJORITY: _MAJORITY, **VARIANTS})
 """Every row: what is trained, and what needs no training."""
 MAIN = ("question-only", "static", "attention", "dynamic")
-ABLATIONS = ("dynamic", "frozen", "one-way", "no-blend", "no-stability")
+ABLATIONS = ("dynamic", "frozen", "one-way", "no-contrast", "no-blend", "no-stability")
 
 
 @dataclass(frozen=True)
@@ -155,7 +162,7 @@ class Plan:
     @classmethod
     def quick(cls) -> Plan:
         """A small comparison within minutes: fewer pictures, larger steps at faster rates."""
-        return cls(seeds=(0, 1), images=800, batch=128, epochs=8, patience=3, rate=3.0, rounds=60)
+        return cls(seeds=(0, 1), images=700, batch=128, epochs=7, patience=3, rate=3.0, rounds=60)
 
     def settings(self, variant: str) -> TrainingSettings:
         """How a variant is trained: the same as all others but for its own changes."""

@@ -16,7 +16,7 @@ from dsa_agents.pages import flat, png_data, write_page
 from dsa_agents.plots import save_plot
 
 PLOTS, REPORT, TEMPLATE = "plots", "report.html", "alignment.html.j2"
-# Okabe and Ito's palette.
+# Okabe and Ito's palette, and a brown.
 COLOURS = {
     "question-only": "#7F7F7F",
     "static": "#000000",
@@ -24,6 +24,7 @@ COLOURS = {
     "dynamic": "#D55E00",
     "frozen": "#009E73",
     "one-way": "#CC79A7",
+    "no-contrast": "#8C6D1F",
     "no-blend": "#E69F00",
     "no-stability": "#56B4E9",
 }

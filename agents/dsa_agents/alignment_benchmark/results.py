@@ -21,8 +21,10 @@ PAIRS = (
     ("dynamic", "question-only"),
     ("dynamic", "frozen"),
     ("dynamic", "one-way"),
+    ("dynamic", "no-contrast"),
     ("dynamic", "no-blend"),
     ("dynamic", "no-stability"),
+    ("no-contrast", "attention"),
 )
 STABILITY = ("dynamic", "no-stability")
 
@@ -46,7 +48,8 @@ def document(
     Returns:
         {"plan", "split", "questions", "pictures", "families", "variants": {name: {"label", "short",
         "note", "accuracy": {family: summary}, "response_ms", "parameters", "learning",
-        "train_seconds", "epochs", "stability", "histories"}}, "differences", "sentences"}.
+        "train_seconds", "epochs", "stopped_early" (share of the seeds), "stability",
+        "histories"}}, "differences", "sentences"}.
     """
     names = (OVERALL, *sorted(data.test.families))
     estimates = _estimates(data, scores, names, plan)
@@ -107,6 +110,7 @@ def _costs(reports: Sequence[Mapping[str, Any]], times: Mapping[str, float]) -> 
         "learning": reports[0]["learning"],
         "train_seconds": round(mean("seconds"), 2),
         "epochs": mean("epochs"),
+        "stopped_early": mean("stopped_early"),
         "stability": _stability([report["stability"] for report in reports]),
         "histories": {str(report["seed"]): report["history"] for report in reports},
     }
@@ -143,10 +147,11 @@ def sentences(results: Mapping[str, Any]) -> list[str]:
         f"The picture counts for {signed(blind)}: without it the question alone answers "
         f"{accuracy['question-only']:.1%}, and the most frequent answer {accuracy[MAJORITY]:.1%}."
     )
-    for name in ("frozen", "one-way", "no-blend"):
+    for name in ("frozen", "one-way", "no-contrast", "no-blend"):
         gain = difference[f"dynamic-{name}"][OVERALL]
         what = VARIANTS[name].label.removeprefix("without ")
         found.append(f"{what[0].upper()}{what[1:]} {_verb(gain)}: {signed(gain)} in accuracy.")
+    found.append(_alike(difference["no-contrast-attention"][OVERALL]))
     found.append(_steady(variants, difference["dynamic-no-stability"][OVERALL]))
     quick, slow = (variants[name]["response_ms"]["batch 1"] for name in ("static", "dynamic"))
     attention = variants["attention"]["response_ms"]["batch 1"]
@@ -154,7 +159,19 @@ def sentences(results: Mapping[str, Any]) -> list[str]:
         f"One answer takes {slow:.2f} ms with the matrix, {attention:.2f} ms with attention and "
         f"{quick:.2f} ms static (from features; the frozen encoders are the same for all)."
     )
-    return found
+    return found + _unfinished(results)
+
+
+def _unfinished(results: Mapping[str, Any]) -> list[str]:
+    """Says so where most trainings were ended by the limit of epochs."""
+    early = [one["stopped_early"] for name, one in results["variants"].items() if name in VARIANTS]
+    limited = 1 - float(np.mean(early))
+    if limited <= 0.5:
+        return []
+    return [
+        f"{limited:.0%} of the trainings were ended by the limit of {results['plan']['epochs']} "
+        "epochs, not by validation: a longer run can order the rows otherwise."
+    ]
 
 
 def _main(accuracy: Mapping[str, float], difference: Mapping[str, Any]) -> str:
@@ -166,23 +183,34 @@ def _main(accuracy: Mapping[str, float], difference: Mapping[str, Any]) -> str:
     return f"Dynamic alignment answers {accuracy['dynamic']:.1%}; it {' and '.join(parts)}."
 
 
-def _verb(gain: Summary) -> str:
-    return {1: "helps", 0: "is not shown to matter", -1: "does harm", None: "measured"}[_sign(gain)]
+def _alike(gain: Summary) -> str:
+    beats = {1: "beats", 0: "is not shown to differ from", -1: "is beaten by", None: "against"}
+    return (
+        "Trained on the answers alone, as the baselines are, the matrix "
+        f"{beats[_sign(gain)]} attention ({signed(gain)})."
+    )
+
+
+def _verb(gain: Summary, *, many: bool = False) -> str:
+    one = {1: "helps", 0: "is not shown to matter", -1: "does harm", None: "was measured"}
+    several = {1: "help", 0: "are not shown to matter", -1: "do harm", None: "were measured"}
+    return (several if many else one)[_sign(gain)]
 
 
 def _steady(variants: Mapping[str, Any], gain: Summary) -> str:
     with_them, without = (variants[name]["stability"] for name in STABILITY)
     told = []
-    for key, words in (
-        ("gradient_norm_max", "the largest gradient was {:.1f} against {:.1f}"),
-        ("update_cosine", "successive updates of A had cosine {:.2f} against {:.2f}"),
-        ("swing_share", "{:.0%} against {:.0%} of them went back"),
+    for key, words, form in (
+        ("gradient_norm_max", "largest gradient", ".1f"),
+        ("update_cosine", "cosine of successive updates of A", ".2f"),
+        ("swing_share", "updates of A that swing back", ".1%"),
+        ("straightness", "straightness of A's way", ".2f"),
     ):
         if with_them.get(key) is not None and without.get(key) is not None:
-            told.append(words.format(with_them[key], without[key]))
+            told.append(f"{words} {with_them[key]:{form}} ({without[key]:{form}} without)")
     return (
-        f"With clipping and the slow rate of A, {', '.join(told)} without them; that "
-        f"{_verb(gain)} ({signed(gain)} in accuracy)."
+        f"With clipping and the slow rate of A: {', '.join(told)}. Together the two "
+        f"{_verb(gain, many=True)}: {signed(gain)} in accuracy."
     )
 
 

@@ -57,9 +57,9 @@ def tables(results: Mapping[str, Any], *, short: bool = False) -> list[Table]:
             [_costs(results, name, names) for name in dict.fromkeys((*MAIN, *ABLATIONS))],
         ),
         (
-            "How steadily it learns",
-            ["", "gradient mean", "gradient max", "clipped", "cosine of updates", "swing back",
-             "straightness", "loss variance"],
+            "How steadily it learns: gradients, and the updates of A",
+            ["", "norm, mean", "norm, max", "clipped", "cosine", "swing back",
+             "straight", "loss var."],
             [_steadiness(results, name, names) for name in ("static", "attention", *ABLATIONS)],
         ),
     ]  # fmt: skip
@@ -67,10 +67,11 @@ def tables(results: Mapping[str, Any], *, short: bool = False) -> list[Table]:
 
 def caption(results: Mapping[str, Any]) -> str:
     """What was judged, in one line."""
-    plan = results["plan"]
+    plan, seeds = results["plan"], len(results["plan"]["seeds"])
+    many = "s" if seeds > 1 else ""
     return (
         f"Test split: {results['questions']:,} questions about {results['pictures']:,} pictures, "
-        f"{len(plan['seeds'])} seeds, batch {plan['batch']}, learning rates {plan['rate']:g} x "
+        f"{seeds} seed{many}, batch {plan['batch']}, learning rates {plan['rate']:g} x "
         f"the source paper's, at most {plan['epochs']} epochs; 95% intervals over pictures and "
         "seeds"
     )

@@ -13,6 +13,7 @@ import pytest
 from dsa_agents.alignment_benchmark.data import prepare, scenes_root
 from dsa_agents.alignment_benchmark.plan import ABLATIONS, MAIN, MAJORITY, VARIANTS, Plan
 from dsa_agents.alignment_benchmark.report import write_report
+from dsa_agents.alignment_benchmark.results import PAIRS, sentences
 from dsa_agents.alignment_benchmark.run import majority, run_benchmark
 from dsa_agents.alignment_benchmark.tables import caption, tables
 from dsa_agents.alignment_benchmark.timing import response_times
@@ -71,8 +72,9 @@ def test_every_variant_is_judged_in_every_family(results: dict[str, Any]) -> Non
 
 def test_differences_are_those_of_the_accuracies(results: dict[str, Any]) -> None:
     means = {n: v["accuracy"]["overall"]["mean"] for n, v in results["variants"].items()}
-    for pair, found in results["differences"].items():
-        first, _, second = pair.partition("-")
+    assert len(results["differences"]) == len(PAIRS)
+    for first, second in PAIRS:
+        found = results["differences"][f"{first}-{second}"]
         assert found["overall"]["mean"] == pytest.approx(means[first] - means[second])
 
 
@@ -127,8 +129,6 @@ def test_the_page_stands_alone(results: dict[str, Any], out: Path) -> None:
 def test_the_sentence_says_which_way_it_came_out(
     results: dict[str, Any], gain: float, word: str
 ) -> None:
-    from dsa_agents.alignment_benchmark.results import sentences
-
     changed = json.loads(json.dumps(results))
     summary = {"mean": gain, "low": gain - 0.05, "high": gain + 0.05}
     changed["differences"]["dynamic-static"]["overall"] = summary

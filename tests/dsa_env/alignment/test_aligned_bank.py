@@ -166,10 +166,11 @@ def test_an_interrupted_alignment_goes_on_and_ends_the_same(source, aligned, tmp
         quietly(source, out)
     with pytest.raises(DSAError, match="other config"):
         quietly(source, out, resume=True, form={"rank": 2})
-    monkeypatch.setattr("dsa_env.alignment.aligned_bank.add_hallucination_detector", stop)
-    with pytest.raises(KeyboardInterrupt):
-        quietly(source, out, resume=True)
-    monkeypatch.undo()
+    for moment in ("_details", "add_hallucination_detector"):  # writing, judging
+        monkeypatch.setattr(f"dsa_env.alignment.aligned_bank.{moment}", stop)
+        with pytest.raises(KeyboardInterrupt):
+            quietly(source, out, resume=True)
+        monkeypatch.undo()
     again, _ = quietly(source, out, resume=True)
     assert again.sha256 == aligned.sha256
     assert (out / "hallucination").is_dir()
@@ -212,3 +213,14 @@ def test_a_bank_without_facts_needs_no_hallucination_network(tmp_path):
     assert not (made.path / "hallucination").exists()
     np.testing.assert_array_equal(made.severity, bank.severity)
     assert Pairs.from_bank(made, "train").attended
+
+
+def test_a_damaged_bank_is_refused_before_any_training(tmp_path):
+    bank = testing.synthetic_bank(40, path=tmp_path / "bank")
+    file = bank.path / "text_features.npy"
+    rows = np.load(file)
+    rows[[3, 5]] = rows[[5, 3]]  # as it opens, nothing seems wrong
+    np.save(file, rows)
+    with pytest.raises(DSAError, match=r"text_features\.npy.*restore it or build the bank again"):
+        quietly(FeatureBank.open(bank.path), tmp_path / "out")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bank"]

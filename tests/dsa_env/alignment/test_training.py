@@ -86,6 +86,10 @@ def test_the_report_is_json_and_says_what_happened():
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert report["stability"]["steps"] == 3 * 8
     assert report["stability"]["clipped_share"] == 1.0
+    start, first, *_ = report["epochs"]
+    assert start["gradient_norm"] is start["train_loss"] is None
+    assert first["gradient_norm"] > 1
+    assert first["clipped_share"] == 1
     assert report["parameters"] == 6 * 6 + 8 * 6 + 6
     assert report["pairs"] == 256
     assert report["held_out"] == 64
