@@ -9,7 +9,12 @@ from importlib import metadata
 DISTRIBUTION = "dsa-env"
 
 # Modules whose distribution has another name; elsewhere only "_" and "-" differ.
-_DISTRIBUTION_OF = {"PIL": "pillow", "faiss": "faiss-cpu", "sklearn": "scikit-learn"}
+_DISTRIBUTION_OF = {
+    "PIL": "pillow",
+    "faiss": "faiss-cpu",
+    "sklearn": "scikit-learn",
+    "z3": "z3-solver",
+}
 
 
 def requirements() -> dict[str, tuple[str, ...]]:

@@ -29,6 +29,7 @@ HEAVY = {
     "torch",
     "transformers",
     "typer",
+    "z3",
 }
 
 

@@ -21,6 +21,9 @@ from tests.dsa_env.mllm.test_attachment import inputs_for
 README = Path(__file__).resolve().parents[1] / "README.md"
 BUDGET = {  # what the README trains in minutes, a test trains in seconds
     "train": ["--timesteps", "4000"],
+    "align": ["--epochs", "1"],
+    "prove": ["--no-lean"],
+    "audit": ["--no-lean"],
     "tune": ["--timesteps", "500", "--trials", "2", "--n-envs", "64", "--workers", "1"],
 }
 
@@ -83,7 +86,7 @@ def test_the_readme_does_what_it_says(
     stand_ins = {"openai/clip-vit-base-patch32": clip, "facebook/detr-resnet-50": detr}
     listed = commands()
     monkeypatch.setattr(build, "embedded_bank", lambda: FeatureBank.open(synthetic_bank_path))
-    known = {"train", "evaluate", "export", "build", "info", "tune"}
+    known = {"train", "evaluate", "export", "build", "info", "tune", "align", "prove", "audit"}
     assert {words[0] for words in listed} == known
     for words in listed:
         given = [str(stand_ins.get(word, word)) for word in words]
