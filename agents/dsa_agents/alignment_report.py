@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dsa_agents.statistics import Estimate, bootstrap_means
 from dsa_agents.verdict import signed
-from dsa_env.alignment.recall import CUTOFFS, best_granularity, hits
+from dsa_env.core import RetrievalCore
 from dsa_env.errors import DSAError
 from dsa_env.retrieval.shortlist import DIRECTIONS
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from dsa_env.bank import FeatureBank
 
 VIEWS = ("coarse", "fine", "best_fixed")
+CUTOFFS = (1, 5, 10)
+"""The k of Recall@k."""
+GRID = tuple(round(0.1 * step, 1) for step in range(11))
+"""The granularities from which the best fixed one is chosen."""
 LABELS = {"coarse": "coarse, g = 0", "fine": "fine, g = 1", "best_fixed": "best fixed g"}
 
 
@@ -64,13 +68,11 @@ def compare_recall(
         columns: dict[tuple[str, str, int], NDArray[np.float32]] = {}
         chosen: dict[str, float] = {}
         for when, bank in (("before", before), ("after", after)):
-            chosen[when] = best_granularity(bank, direction, choose_on)
-            values, cluster = hits(bank, direction, split, (0.0, 1.0, chosen[when]))
-            columns |= {
-                (when, view, k): values[row, column]
-                for row, view in enumerate(VIEWS)
-                for column, k in enumerate(CUTOFFS)
-            }
+            chosen[when] = _best_granularity(RetrievalCore(bank, direction, choose_on))
+            core = RetrievalCore(bank, direction, split)
+            cluster = core.retrieval.cluster
+            for view, g in zip(VIEWS, (0.0, 1.0, chosen[when]), strict=True):
+                columns |= {(when, view, k): found for k, found in _hits(core, g).items()}
         estimates = bootstrap_means(columns, cluster, resamples=resamples, seed=seed)
         found[direction] = {
             "queries": len(cluster),
@@ -114,6 +116,18 @@ def print_recall(found: Mapping[str, Any], console: Console) -> None:
             f"{chosen['after']:.1f} after"
         )
         console.print(Text(title, "bold"), table, Text(note, "dim"), "", sep="\n")
+
+
+def _hits(core: RetrievalCore, g: float) -> dict[int, NDArray[np.float32]]:
+    """Whether each query finds a positive among the k best when all use the same g: k -> [Q]."""
+    query = np.arange(core.n_queries)
+    rank = core.outcome(query, np.full(len(query), g, dtype=np.float32)).rank
+    return {k: (rank <= k).astype(np.float32) for k in CUTOFFS}
+
+
+def _best_granularity(core: RetrievalCore) -> float:
+    """The fixed g in `GRID` with the largest sum of the recalls on a split."""
+    return max(GRID, key=lambda g: sum(float(hits.mean()) for hits in _hits(core, g).values()))
 
 
 def _with_reach(summary: Mapping[str, float | None]) -> str:

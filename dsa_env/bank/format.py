@@ -79,8 +79,6 @@ TOGETHER = (
     ),
 )
 """Arrays that come together or not at all."""
-LISTS = ("texts", "images", "facts")
-"""Lists of strings, each in a JSON file of that name."""
 MEANING = ("splits", "kinds", "fact_kinds", "fine", "temperature", "gallery_size")
 """The manifest's settings that change what the arrays mean; they are part of the bank's hash."""
 

@@ -195,10 +195,6 @@ def _tint(light: str) -> Image.Image:
     return Image.fromarray(color.astype(np.uint8), "RGB")
 
 
-def _radius(item: dict[str, object]) -> float:
-    return SIZES[str(item["size"])]
-
-
 def object_boxes(scene: Scene) -> np.ndarray:
     """Boxes [objects, 4] float32 as (x, y, width, height) in pixels of the picture."""
     boxes = []

@@ -8,9 +8,9 @@ import pytest
 
 from dsa_agents.alignment_report import VIEWS, compare_recall
 from dsa_env import testing
-from dsa_env.alignment.recall import hits
 from dsa_env.bank import FeatureBank
 from dsa_env.cli import main
+from dsa_env.core import RetrievalCore
 from dsa_env.errors import DSAError
 
 ENTRIES = [EntryPoint("align", "dsa_agents.commands_align:align", "dsa_env.commands")]
@@ -39,13 +39,21 @@ def test_a_bank_compared_with_itself_differs_by_nothing(source):
 
 def test_the_numbers_are_the_means_over_the_queries(source):
     found = compare_recall(source, source, resamples=0)["text_to_image"]
-    values, _ = hits(source, "text_to_image", "test", (0.0, 1.0))
-    for row, view in enumerate(("coarse", "fine")):
-        for column, k in enumerate((1, 5, 10)):
+    for k in (1, 5, 10):
+        core = RetrievalCore(source, "text_to_image", "test", k)
+        query = np.arange(core.n_queries)
+        for view, g in (("coarse", 0.0), ("fine", 1.0)):
+            recall = core.outcome(query, np.full(len(query), g, np.float32)).recall
             summary = found[view][f"recall@{k}"]["before"]
-            assert summary["mean"] == pytest.approx(values[row, column].mean())
+            assert summary["mean"] == pytest.approx(recall.mean())
             assert summary["low"] is None
-    assert found["queries"] == values.shape[2]
+        assert found["queries"] == core.n_queries
+
+
+def test_the_best_fixed_granularity_is_at_least_as_good_as_either_view_where_it_is_chosen(source):
+    found = compare_recall(source, source, split="validation", resamples=0)["image_to_text"]
+    total = {view: sum(one["before"]["mean"] for one in found[view].values()) for view in VIEWS}
+    assert total["best_fixed"] >= max(total["coarse"], total["fine"])
 
 
 def test_banks_of_other_pictures_are_not_compared(source):

@@ -21,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dsa_agents.callbacks import StopRequest, stop_on_interrupt
-from dsa_agents.policies import ControllerPolicy
+from dsa_agents.policies import ControllerPolicy, FixedPolicy
 from dsa_agents.run_folder import LAST, RunFolder, TrainConfig
 from dsa_agents.train import train
 from dsa_env.bank import resolve_bank
@@ -128,8 +128,6 @@ def neutral_core(base: TrainConfig, split: str) -> RetrievalCore:
 
 def find_objective(config: TuneConfig, core: RetrievalCore) -> Objective:
     """A configuration's objective, tried once on real metrics so that a wrong one is refused."""
-    from dsa_agents.policies import FixedPolicy
-
     try:
         hallucination: str | None = hallucination_metric(core)
     except DSAError:
