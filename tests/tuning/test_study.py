@@ -162,7 +162,11 @@ def test_interrupting_leaves_a_valid_report_and_nothing_running(
     assert 1 <= results["counts"]["complete"] < 40
     assert results["counts"]["running"] == 0
     assert results["counts"]["failed"] == 0
-    assert results["counts"]["waiting"] >= 1  # what was interrupted is tried again
+    # What was interrupted waits to be tried again; that may be nothing, between two trials.
+    assert {trial.state for trial in places(trials_of(out))} <= {
+        TrialState.COMPLETE,
+        TrialState.WAITING,
+    }
     assert "Tuned reward weights" in (out / "report.html").read_text()
     assert read_json(out / "best.json")["trial"] == results["chosen"]
 

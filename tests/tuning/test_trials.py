@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dsa_env.testing import synthetic_bank as make_bank
 from dsa_tuning.config import TuneConfig
 from dsa_tuning.storage import RETRY_OF, completed, open_storage, places
 from dsa_tuning.trials import (
+    INTERRUPTED,
     METRICS,
     REASON,
     REWARD,
@@ -108,6 +110,34 @@ def test_one_that_comes_too_late_steps_back(synthetic_bank_path: Path, tmp_path:
     assert late.state == TrialState.FAIL
     assert late.params == {}
     assert [trial.number for trial in places(trials_of(job))] == [0]
+
+
+def test_an_interrupted_trial_waits_to_be_tried_again(
+    synthetic_bank_path: Path, tmp_path: Path
+) -> None:
+    job = begun(tiny(synthetic_bank_path, trials=3, objective=f"{__name__}:interrupting"), tmp_path)
+    job.objective  # noqa: B018 - tried once, before the study
+    INTERRUPTIONS.append(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        work(job)
+    stopped, waiting = trials_of(job)
+    assert stopped.state == TrialState.FAIL
+    assert stopped.user_attrs[REASON] == INTERRUPTED
+    assert waiting.state == TrialState.WAITING
+    assert waiting.user_attrs[RETRY_OF] == stopped.number
+    work(job)
+    assert [trial.state for trial in places(trials_of(job))] == [TrialState.COMPLETE] * 3
+
+
+INTERRUPTIONS: list[signal.Signals] = []
+"""What `interrupting` sends this process, once each."""
+
+
+def interrupting(metrics: dict[str, float]) -> float:
+    """An objective during which the user may press Ctrl-C."""
+    if INTERRUPTIONS:
+        os.kill(os.getpid(), INTERRUPTIONS.pop())
+    return metrics["granularity"]
 
 
 def test_bad_first_seeds_end_a_trial_of_a_single_objective(
