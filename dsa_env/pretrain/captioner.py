@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from dsa_env.datasets.scenes import PICTURE_SIZE, Scene
-from dsa_env.pretrain.lessons import DESCRIBE, PROMPTS, graded_caption, questions_about
+from dsa_env.pretrain.lessons import PROMPTS, graded_caption, questions_about
 from dsa_env.pretrain.tower import GRID, PATCH, WIDTH
 from dsa_env.progress import bar
 
@@ -46,8 +46,7 @@ class CaptionerRecipe:
     batch: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
-    describe_share: float = 0.5  # of the lessons; questions make another part
-    question_share: float = 0.25
+    question_share: float = 0.25  # of the lessons; the others are captions, of each prompt as many
 
 
 @dataclass(frozen=True)
@@ -157,8 +156,7 @@ def draw_lessons(
             asked, answer = questions[n][int(rng.integers(len(questions[n])))]
             lessons.append(Lesson(n, asked, answer, g))
         else:
-            often = kind < recipe.question_share + recipe.describe_share
-            prompt = DESCRIBE if often else PROMPTS[1 + rng.integers(len(PROMPTS) - 1)]
+            prompt = PROMPTS[rng.integers(len(PROMPTS))]
             lessons.append(Lesson(n, prompt, graded_caption(scene, g, prompt).text, g))
     return lessons
 

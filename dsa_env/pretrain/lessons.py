@@ -12,8 +12,8 @@ from dsa_env.datasets.scenes import Scene
 from dsa_env.vqa.generation import generate_questions
 from dsa_env.vqa.templates import TEMPLATES
 
-DESCRIBE, BRIEFLY = "describe the picture", "describe the picture briefly"
-PROMPTS = (DESCRIBE, BRIEFLY)
+DESCRIBE, DETAILED = "describe the picture", "describe the picture in detail"
+PROMPTS = (DESCRIBE, DETAILED)
 ASKED = ("exist", "count", "query")
 """The families of questions that are simple."""
 
@@ -33,16 +33,16 @@ class Level:
 
 LEVELS = {
     DESCRIBE: (
-        Level(0, ("floor", "light", "layout", "crowdedness", "dominant_color")),
-        Level(1, ("floor", "light", "crowdedness")),
-        Level(2, ("floor", "light")),
-        Level(3, ()),
-    ),
-    BRIEFLY: (
-        Level(0, ("floor", "crowdedness")),
+        Level(0, ("floor", "light", "layout", "dominant_color")),
         Level(1, ("floor",)),
         Level(2, ("floor",)),
-        Level(2, ()),
+        Level(3, ()),
+    ),
+    DETAILED: (
+        Level(0, ("floor", "light", "layout", "crowdedness", "dominant_color")),
+        Level(1, ("floor", "light")),
+        Level(2, ("floor", "light")),
+        Level(3, ("floor",)),
     ),
 }
 """Equal shares of [0, 1] from coarse to fine: scenes, then ever more objects in less of a scene."""

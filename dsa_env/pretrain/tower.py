@@ -105,7 +105,7 @@ def scene_labels(scene: Scene) -> list[int]:
 
 def as_input(pictures: NDArray[np.uint8]) -> Tensor:
     """Pictures [B, side, side, 3] as the tower reads them, [B, 3, side, side] float32."""
-    values = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+    values = torch.from_numpy(np.array(pictures, order="C")).permute(0, 3, 1, 2).float() / 255
     return (values - 0.5) / 0.25
 
 

@@ -1,0 +1,80 @@
+"""The captioner's parts: labels, the conversation's form, and training as generation will read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dsa_env.datasets.drawing import draw, object_boxes
+from dsa_env.datasets.scenes import generate_scene
+from dsa_env.mllm import attach
+from dsa_env.pretrain import tower as seeing
+from dsa_env.pretrain.captioner import (
+    Lesson,
+    build_captioner,
+    build_processor,
+    build_tokenizer,
+    lesson_loss,
+)
+
+ANSWER = "a red cube, a blue sphere and a green cube"
+PROMPT = "describe the picture"
+
+
+@pytest.mark.parametrize("g", [0.0, 0.4, 1.0])
+def test_what_is_learned_is_what_generation_reads(g: float) -> None:
+    """The loss of training is that of the whole model with a granularity attached."""
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer([ANSWER, PROMPT, "user : assistant :"])
+    tower = seeing.build_tower().eval()
+    model, processor = build_captioner(tower, tokenizer).eval(), build_processor(tokenizer)
+    picture = draw(generate_scene(0, "pretrain"))
+    with torch.no_grad():
+        pixels = seeing.as_input(np.asarray(picture)[None])
+        features = seeing.patch_features(tower, pixels)
+        learned = lesson_loss(model, tokenizer, features, [Lesson(0, PROMPT, ANSWER, g)])
+        asked = _asked(processor, picture)
+        whole = processor(images=[picture], text=[f"{asked} {ANSWER} [EOS]"], return_tensors="pt")
+        prompt = processor(images=[picture], text=[asked], return_tensors="pt")
+        labels = whole["input_ids"].clone()
+        labels[:, : prompt["input_ids"].shape[1]] = -100
+        with attach(model, g):
+            generated = model(**whole, labels=labels).loss
+    assert learned.item() == pytest.approx(generated.item(), abs=1e-5)
+
+
+def _asked(processor: object, picture: Image.Image) -> str:
+    content = [{"type": "image", "image": picture}, {"type": "text", "text": PROMPT}]
+    conversation = [{"role": "user", "content": content}]
+    asked: str = processor.apply_chat_template(  # type: ignore[attr-defined]
+        conversation, add_generation_prompt=True
+    )
+    assert asked == f"user : <image> {PROMPT} assistant :"
+    return asked
+
+
+def test_the_tokenizer_writes_captions_as_people_do() -> None:
+    tokenizer = build_tokenizer([ANSWER, "is it?"])
+    for text in (ANSWER, "is it?"):
+        ids = tokenizer(text)["input_ids"]
+        assert tokenizer.decode(ids, skip_special_tokens=True) == text
+
+
+def test_a_patch_is_labelled_with_the_object_in_front_of_it() -> None:
+    scene = generate_scene(3, "pretrain")
+    scene["objects"] = scene["objects"][:1]
+    item = scene["objects"][0]
+    item["bbox"] = object_boxes(scene)[0].tolist()
+    labels = seeing.patch_labels(scene)
+    x, y, w, h = item["bbox"]
+    row, column = int((y + h / 2) // seeing.PATCH), int((x + w / 2) // seeing.PATCH)
+    words = [
+        list(words)[code]
+        for words, code in zip(seeing.WORDS.values(), labels[row, column], strict=True)
+    ]
+    assert words == [item[name] for name in seeing.WORDS]
+    far = labels.copy()
+    far[max(0, row - 3) : row + 4, max(0, column - 3) : column + 4] = seeing.NOTHING
+    assert (far == seeing.NOTHING).all()
