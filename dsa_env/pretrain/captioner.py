@@ -35,6 +35,7 @@ TEMPLATE = (
 )
 """The conversation's form, as in ``user : <image> describe the picture assistant :``."""
 IGNORED = -100  # a target that is not learned
+PREFIX, PADDING = 0, -1  # the turns of what all turns see, and of nothing
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,26 @@ class CaptionerRecipe:
     """Everything that the training of the captioner's projector and language model depends on."""
 
     seed: int = 0
-    epochs: int = 12
-    batch: int = 128
+    epochs: int = 7
+    batch: int = 96
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
-    question_share: float = 0.25  # of the lessons; the others are captions, of each prompt as many
+    questions: int = 2  # asked about a picture in an epoch, at most
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What the model is asked about a picture and should answer at granularity g."""
+    """What the model is asked about a picture at granularity g, and what it should answer.
+
+    Attributes:
+        picture: its number.
+        g: granularity in [0, 1].
+        turns: prompts with their answers, which know nothing of one another.
+    """
 
     picture: int
-    prompt: str
-    answer: str
     g: float
+    turns: tuple[tuple[str, str], ...]
 
 
 def build_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -148,16 +154,14 @@ def draw_lessons(
     recipe: CaptionerRecipe,
     rng: np.random.Generator,
 ) -> list[Lesson]:
-    """One lesson a scene: a caption that fits a random granularity, or a question."""
+    """One lesson a scene: captions that fit a random granularity, and some questions."""
     lessons = []
     for n, scene in enumerate(scenes):
-        g, kind = float(rng.random()), rng.random()
-        if kind < recipe.question_share and questions[n]:
-            asked, answer = questions[n][int(rng.integers(len(questions[n])))]
-            lessons.append(Lesson(n, asked, answer, g))
-        else:
-            prompt = PROMPTS[rng.integers(len(PROMPTS))]
-            lessons.append(Lesson(n, prompt, graded_caption(scene, g, prompt).text, g))
+        g = float(rng.random())
+        captions = [(prompt, graded_caption(scene, g, prompt).text) for prompt in PROMPTS]
+        chosen = rng.permutation(len(questions[n]))[: recipe.questions]
+        asked = [questions[n][int(i)] for i in chosen]
+        lessons.append(Lesson(n, g, (*captions, *asked)))
     return lessons
 
 
@@ -168,7 +172,10 @@ def blend_tokens(fine: Tensor, g: Tensor) -> Tensor:
 
 
 def lesson_loss(model: Any, tokenizer: Any, features: Tensor, lessons: Sequence[Lesson]) -> Tensor:
-    """Cross-entropy of the lessons' answers.
+    """Cross-entropy of the words of the lessons' answers.
+
+    A lesson is one sequence, so that its picture is read once; each turn sees the picture and
+    itself, at the places it would have alone.
 
     Args:
         model: the captioner.
@@ -176,29 +183,59 @@ def lesson_loss(model: Any, tokenizer: Any, features: Tensor, lessons: Sequence[
         features: [B, T, W] what the projector reads of the lessons' pictures.
         lessons: B of them.
     """
-    asked = tokenizer([f"user : {IMAGE}"] * len(lessons))["input_ids"]
-    rows, first = [], len(asked[0]) - 1
-    for head, lesson in zip(asked, lessons, strict=True):
-        prompt = tokenizer(f"{lesson.prompt} assistant :", add_special_tokens=False)["input_ids"]
-        answer = tokenizer(lesson.answer, add_special_tokens=False)["input_ids"]
-        ids = [*head[:-1], *([head[-1]] * TOKENS), *prompt]
-        rows.append((ids, [*answer, tokenizer.eos_token_id]))
-    length = max(len(ids) + len(answer) for ids, answer in rows)
-    tokens = torch.full((len(rows), length), tokenizer.pad_token_id)
-    target = torch.full((len(rows), length), IGNORED)
-    for row, (ids, answer) in enumerate(rows):
-        end = len(ids) + len(answer)
-        tokens[row, :end] = torch.tensor(ids + answer)
-        target[row, len(ids) : end] = torch.tensor(answer)
+    packed = [_pack(tokenizer, lesson) for lesson in lessons]
+    length = max(len(one.tokens) for one in packed)
+    tokens, target, turn, place = (
+        torch.full((len(packed), length), value)
+        for value in (tokenizer.pad_token_id, IGNORED, PADDING, 0)
+    )
+    for row, one in enumerate(packed):
+        end = len(one.tokens)
+        tokens[row, :end], target[row, :end] = torch.tensor(one.tokens), torch.tensor(one.target)
+        turn[row, :end], place[row, :end] = torch.tensor(one.turn), torch.tensor(one.place)
     g = torch.tensor([lesson.g for lesson in lessons])
     seen = blend_tokens(model.model.multi_modal_projector(features), g)
     embedded = model.get_input_embeddings()(tokens)
+    first = packed[0].tokens.index(model.config.image_token_id)
     embedded = torch.cat([embedded[:, :first], seen, embedded[:, first + TOKENS :]], dim=1)
-    # Padding lies at the right end and attention is causal, so no mask is needed.
-    hidden = model.model.language_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
-    learned = target[:, 1:] != IGNORED
-    logits = model.lm_head(hidden[:, :-1][learned])
-    return F.cross_entropy(logits, target[:, 1:][learned])
+    before = torch.ones(length, length, dtype=torch.bool).tril()
+    visible = before & ((turn[:, None] == PREFIX) | (turn[:, None] == turn[:, :, None]))
+    hidden = model.model.language_model(
+        inputs_embeds=embedded,
+        attention_mask=visible[:, None],
+        position_ids=place,
+        use_cache=False,
+    ).last_hidden_state
+    learned = target != IGNORED
+    return F.cross_entropy(model.lm_head(hidden[learned]), target[learned])
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A lesson as one sequence: ids, what each should be followed by, its turn and its place."""
+
+    tokens: list[int]
+    target: list[int]
+    turn: list[int]
+    place: list[int]
+
+
+def _pack(tokenizer: Any, lesson: Lesson) -> _Packed:
+    head = tokenizer(f"user : {IMAGE}")["input_ids"]
+    tokens = [*head[:-1], *([head[-1]] * TOKENS)]
+    packed = _Packed(
+        tokens, [IGNORED] * len(tokens), [PREFIX] * len(tokens), list(range(len(tokens)))
+    )
+    start = len(tokens)
+    for number, (prompt, answer) in enumerate(lesson.turns, start=1):
+        asked = tokenizer(f"{prompt} assistant :", add_special_tokens=False)["input_ids"]
+        told = tokenizer(answer, add_special_tokens=False)["input_ids"]
+        ids = [*asked, *told]
+        packed.tokens.extend(ids)
+        packed.target.extend([IGNORED] * (len(asked) - 1) + [*told, tokenizer.eos_token_id])
+        packed.turn.extend([number] * len(ids))
+        packed.place.extend(range(start, start + len(ids)))
+    return packed
 
 
 def _batches(
@@ -234,7 +271,8 @@ def train_captioner(
     rng = np.random.default_rng(recipe.seed)
     questions = questions_about(scenes, recipe.seed)
     words = [f"{asked} {answer}" for told in questions for asked, answer in told]
-    words += [lesson.answer for lesson in draw_lessons(scenes, questions, recipe, rng)]
+    lessons = draw_lessons(scenes, questions, recipe, rng)
+    words += [answer for lesson in lessons for _, answer in lesson.turns]
     words += ["user : assistant :", "yes no", *map(str, range(11)), *PROMPTS]
     tokenizer = build_tokenizer(words)
     model = build_captioner(tower, tokenizer)

@@ -33,7 +33,7 @@ class Level:
 
 LEVELS = {
     DESCRIBE: (
-        Level(0, ("floor", "light", "layout", "dominant_color")),
+        Level(0, ("floor", "light", "crowdedness")),
         Level(1, ("floor",)),
         Level(2, ("floor",)),
         Level(3, ()),

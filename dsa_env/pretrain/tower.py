@@ -31,7 +31,8 @@ from dsa_env.progress import bar
 
 PATCH, WIDTH = 16, 128
 GRID = PICTURE_SIZE // PATCH  # patches along a side
-NOTHING = -1  # the attribute of a patch without an object
+NOTHING, UNSURE = -1, -2  # the attributes of a patch without an object, and at one's edge
+ORDER = 3  # so many objects are counted from the front, "further back" is one more class
 WORDS = {"shape": SHAPES, "size": tuple(SIZES), "color": COLORS, "material": MATERIALS}
 WHOLE = (len(FLOORS), len(LIGHTS), len(LAYOUTS), len(CROWDEDNESS), len(COLORS) + 1, MAX_OBJECTS + 1)
 """Classes of a scene: its properties ("no dominant colour" is one), and the number of objects."""
@@ -72,20 +73,24 @@ def read_pictures(files: Sequence[Path]) -> NDArray[np.uint8]:
 
 
 def patch_labels(scene: Scene) -> NDArray[np.int8]:
-    """Attributes of the frontmost object at each patch, [GRID, GRID, 4]; `NOTHING` without one.
+    """What stands at each patch, [GRID, GRID, 5]: four attributes, and whose centre it is.
 
-    An object has the patches whose centre its box holds, and always the one of its own centre.
+    The attributes are those of the frontmost object whose box's inscribed ellipse holds the
+    patch's centre; `UNSURE` in the rest of a box, `NOTHING` elsewhere. The last label numbers the
+    objects from the front, from 0 to `ORDER`, at the patch of their centre, `NOTHING` elsewhere.
     """
-    labels = np.full((GRID, GRID, len(WORDS)), NOTHING, dtype=np.int8)
+    labels = np.full((GRID, GRID, len(WORDS) + 1), NOTHING, dtype=np.int8)
     centre = (np.arange(GRID) + 0.5) * PATCH
-    for item in sorted(scene["objects"], key=lambda item: -item["3d_coords"][1]):  # far to near
+    near_to_far = sorted(scene["objects"], key=lambda item: item["3d_coords"][1])
+    for place, item in reversed(list(enumerate(near_to_far))):
         code = [words.index(item[name]) for name, words in WORDS.items()]
         x, y, w, h = item["bbox"]
-        across = (centre >= x) & (centre <= x + w)
-        down = (centre >= y) & (centre <= y + h)
-        labels[np.ix_(down, across)] = code
+        across, down = (centre - x) / w * 2 - 1, (centre - y) / h * 2 - 1
+        box = np.ix_(np.abs(down) <= 1, np.abs(across) <= 1)
+        labels[*box, : len(WORDS)] = UNSURE
+        labels[down[:, None] ** 2 + across**2 <= 1, : len(WORDS)] = code
         row, column = (int(np.clip(at // PATCH, 0, GRID - 1)) for at in (y + h / 2, x + w / 2))
-        labels[row, column] = code
+        labels[row, column] = [*code, min(place, ORDER)]
     return labels
 
 
@@ -124,12 +129,15 @@ class _Heads(nn.Module):
         self.others = nn.ModuleList(
             nn.Linear(WIDTH, len(words)) for name, words in WORDS.items() if name != "shape"
         )
+        self.order = nn.Linear(WIDTH, ORDER + 2)
         self.whole = nn.ModuleList(nn.Linear(WIDTH, classes) for classes in WHOLE)
 
     def forward(self, patches: Tensor, dense: Tensor, whole: Tensor) -> Tensor:
-        """Sum of cross-entropies; patches [B, T, W], dense [B, T, 4] and whole [B, 6] labels."""
-        loss = F.cross_entropy(self.shape(patches).flatten(0, 1), dense[..., 0].flatten() + 1)
-        seen = dense[..., 0] != NOTHING
+        """Sum of cross-entropies; patches [B, T, W], dense [B, T, 5] and whole [B, 6] labels."""
+        loss = F.cross_entropy(self.order(patches).flatten(0, 1), dense[..., -1].flatten() + 1)
+        shapes = self.shape(patches).flatten(0, 1)
+        loss = loss + F.cross_entropy(shapes, dense[..., 0].flatten() + 1, ignore_index=UNSURE + 1)
+        seen = dense[..., 0] >= 0
         for number, head in enumerate(self.others, start=1):
             loss = loss + F.cross_entropy(head(patches[seen]), dense[seen][:, number])
         mean = patches.mean(dim=1)

@@ -34,7 +34,7 @@ def test_what_is_learned_is_what_generation_reads(g: float) -> None:
     with torch.no_grad():
         pixels = seeing.as_input(np.asarray(picture)[None])
         features = seeing.patch_features(tower, pixels)
-        learned = lesson_loss(model, tokenizer, features, [Lesson(0, PROMPT, ANSWER, g)])
+        learned = lesson_loss(model, tokenizer, features, [Lesson(0, g, ((PROMPT, ANSWER),))])
         asked = _asked(processor, picture)
         whole = processor(images=[picture], text=[f"{asked} {ANSWER} [EOS]"], return_tensors="pt")
         prompt = processor(images=[picture], text=[asked], return_tensors="pt")
@@ -43,6 +43,28 @@ def test_what_is_learned_is_what_generation_reads(g: float) -> None:
         with attach(model, g):
             generated = model(**whole, labels=labels).loss
     assert learned.item() == pytest.approx(generated.item(), abs=1e-5)
+
+
+def test_the_turns_of_a_lesson_know_nothing_of_one_another() -> None:
+    torch.manual_seed(0)
+    turns = ((PROMPT, ANSWER), ("is it red?", "yes"), ("how many?", "3"))
+    tokenizer = build_tokenizer([ANSWER, PROMPT, "user : assistant : is it red? yes how many? 3"])
+    model = build_captioner(seeing.build_tower(), tokenizer).eval()
+    features = torch.randn(2, 64, seeing.WIDTH)
+
+    def loss(*some: tuple[str, str]) -> float:
+        with torch.no_grad():
+            told = lesson_loss(model, tokenizer, features[:1], [Lesson(0, 0.3, some)])
+        return told.item() * sum(len(tokenizer(answer)["input_ids"]) for _, answer in some)
+
+    assert loss(*turns) == pytest.approx(sum(loss(turn) for turn in turns), rel=1e-5)
+    with torch.no_grad():  # and padding changes nothing
+        both = lesson_loss(
+            model, tokenizer, features, [Lesson(0, 0.3, turns), Lesson(1, 0.3, turns[1:])]
+        ).item()
+        words = [sum(len(tokenizer(a)["input_ids"]) for _, a in t) for t in (turns, turns[1:])]
+        alone = lesson_loss(model, tokenizer, features[1:], [Lesson(1, 0.3, turns[1:])]).item()
+    assert both * sum(words) == pytest.approx(loss(*turns) + alone * words[1], rel=1e-5)
 
 
 def _asked(processor: object, picture: Image.Image) -> str:
@@ -72,9 +94,11 @@ def test_a_patch_is_labelled_with_the_object_in_front_of_it() -> None:
     row, column = int((y + h / 2) // seeing.PATCH), int((x + w / 2) // seeing.PATCH)
     words = [
         list(words)[code]
-        for words, code in zip(seeing.WORDS.values(), labels[row, column], strict=True)
+        for words, code in zip(seeing.WORDS.values(), labels[row, column, :4], strict=True)
     ]
     assert words == [item[name] for name in seeing.WORDS]
+    assert labels[row, column, -1] == 0  # the nearest
+    assert (labels[..., -1] == seeing.NOTHING).sum() == seeing.GRID**2 - 1
     far = labels.copy()
     far[max(0, row - 3) : row + 4, max(0, column - 3) : column + 4] = seeing.NOTHING
     assert (far == seeing.NOTHING).all()
