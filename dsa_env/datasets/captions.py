@@ -22,7 +22,7 @@ KINDS = ("scene", "object", "relation", "mixed")
 KIND_SHARES = (0.30, 0.30, 0.25, 0.15)  # how often the embedded world asks for each
 FACT_KINDS = ("scene", "object", "relation")
 _COUNT_SHARES = (0.15, 0.4, 0.45)  # how often an object caption names one, two or three
-_RELATION_WORDS = {
+RELATION_WORDS = {
     "left": "left of",
     "right": "right of",
     "front": "in front of",
@@ -31,7 +31,7 @@ _RELATION_WORDS = {
 _LAYOUT_FACTS = {
     layout: f"objects {'' if layout == 'scattered' else 'in a '}{layout}" for layout in LAYOUTS
 } | {"two groups": "objects in two groups"}
-_SCENE_FACTS = frozenset(
+SCENE_FACTS = frozenset(
     [
         *(f"a {floor} floor" for floor in FLOORS),
         *(f"{light} light" for light in LIGHTS),
@@ -62,9 +62,9 @@ class Caption:
 
 def fact_kind(fact: str) -> str:
     """Which of `FACT_KINDS` a fact belongs to: the name of a thing is an "object" fact."""
-    if any(f" {word} a " in fact for word in _RELATION_WORDS.values()):
+    if any(f" {word} a " in fact for word in RELATION_WORDS.values()):
         return "relation"
-    return "scene" if fact in _SCENE_FACTS else "object"
+    return "scene" if fact in SCENE_FACTS else "object"
 
 
 def describe(item: dict[str, str], *, size: bool, color: bool, material: bool) -> str:
@@ -107,7 +107,7 @@ def true_facts(scene: Scene) -> set[str]:
         for size, color, material in itertools.product((True, False), repeat=3):
             facts.add(describe(item, size=size, color=color, material=material))
     names = [describe(item, size=False, color=True, material=False) for item in objects]
-    for relation, word in _RELATION_WORDS.items():
+    for relation, word in RELATION_WORDS.items():
         for i, others in enumerate(scene["relationships"][relation]):
             facts.update(f"{names[j]} {word} {names[i]}" for j in others)
     return facts
@@ -119,7 +119,8 @@ def _object_phrase(item: dict[str, str], rng: np.random.Generator, color: float 
     return describe(item, size=bool(keep[0]), color=bool(keep[1]), material=bool(keep[2]))
 
 
-def _join(parts: list[str]) -> str:
+def join(parts: list[str]) -> str:
+    """Phrases as an English list: commas between them, "and" before the last."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
@@ -131,6 +132,11 @@ def scene_caption(scene: Scene, rng: np.random.Generator) -> Caption:
         list(facts)[i] for i in rng.permutation(len(facts))[: rng.integers(low, len(facts) + 1)]
     ]
     told = {name: facts[name] for name in facts if name in chosen}
+    return Caption(compose_scene(told), "scene", tuple(told.values()))
+
+
+def compose_scene(told: dict[str, str]) -> str:
+    """One sentence of scene-level facts by property."""
     head = told.get("crowdedness", "a scene")
     places = []
     if "floor" in told:
@@ -138,8 +144,7 @@ def scene_caption(scene: Scene, rng: np.random.Generator) -> Caption:
     if "light" in told:
         places.append(f"in {told['light']}")
     things = [told[name] for name in ("layout", "dominant_color") if name in told]
-    text = " ".join([head, *places]) + (" with " + _join(things) if things else "")
-    return Caption(text, "scene", tuple(told.values()))
+    return " ".join([head, *places]) + (" with " + join(things) if things else "")
 
 
 def object_caption(scene: Scene, rng: np.random.Generator, most: int = 3) -> Caption:
@@ -149,14 +154,14 @@ def object_caption(scene: Scene, rng: np.random.Generator, most: int = 3) -> Cap
     count = min(len(scene["objects"]), drawn)
     chosen = [int(i) for i in rng.permutation(len(scene["objects"]))[:count]]
     phrases = [_object_phrase(scene["objects"][i], rng) for i in chosen]
-    return Caption(_join(phrases), "object", tuple(dict.fromkeys(phrases)), tuple(chosen))
+    return Caption(join(phrases), "object", tuple(dict.fromkeys(phrases)), tuple(chosen))
 
 
 def relation_caption(scene: Scene, rng: np.random.Generator) -> Caption | None:
     """A caption that relates two objects, or None where no two are clearly apart."""
     pairs = [
         (j, relation, i)
-        for relation in _RELATION_WORDS
+        for relation in RELATION_WORDS
         for i, others in enumerate(scene["relationships"][relation])
         for j in others
     ]
@@ -164,7 +169,7 @@ def relation_caption(scene: Scene, rng: np.random.Generator) -> Caption | None:
         return None
     subject, relation, anchor = pairs[rng.integers(len(pairs))]
     first, second = scene["objects"][subject], scene["objects"][anchor]
-    word = _RELATION_WORDS[relation]
+    word = RELATION_WORDS[relation]
     phrases = [_object_phrase(item, rng, color=1.0) for item in (first, second)]
     names = [describe(item, size=False, color=True, material=False) for item in (first, second)]
     facts = (*dict.fromkeys(phrases), f"{names[0]} {word} {names[1]}")

@@ -1,4 +1,4 @@
-"""The whole recipe: draw the encoder split, train detector and encoder, report their quality."""
+"""The whole recipe: draw the encoder split, train the three models, report their quality."""
 
 from __future__ import annotations
 
@@ -26,8 +26,12 @@ from dsa_env.encoders.dual import DualEncoder
 from dsa_env.encoders.regions import region_window
 from dsa_env.errors import DSAError
 from dsa_env.files import write_json
+from dsa_env.pretrain import captioner as captioning
 from dsa_env.pretrain import detector as detection
 from dsa_env.pretrain import encoder as encoding
+from dsa_env.pretrain import tower as seeing
+from dsa_env.pretrain.captioner_quality import captioner_quality
+from dsa_env.pretrain.lessons import PROMPTS
 from dsa_env.workers import process_pool
 
 PICTURES, HELD_OUT = 20_000, 1_000  # the encoder split; its end is kept for the report
@@ -38,7 +42,7 @@ def pretrain(out: Path, world: Path, *, seed: int = 0, quick: bool = False) -> d
     """Makes the embedded models from nothing but a seed.
 
     Args:
-        out: folder for `encoder/`, `detector/` and `report.json`; must not exist.
+        out: folder for `encoder/`, `detector/`, `llava/` and `report.json`; must not exist.
         world: folder that the encoder split is drawn into; pictures there are used again.
         seed: seed of scenes, initial weights and batches.
         quick: a tiny run that shows the recipe and makes no good model.
@@ -54,15 +58,22 @@ def pretrain(out: Path, world: Path, *, seed: int = 0, quick: bool = False) -> d
     count, held_out = (QUICK_PICTURES, QUICK_HELD_OUT) if quick else (PICTURES, HELD_OUT)
     encoder_recipe = encoding.EncoderRecipe(seed=seed)
     detector_recipe = detection.DetectorRecipe(seed=seed)
+    tower_recipe = seeing.TowerRecipe(seed=seed)
+    captioner_recipe = captioning.CaptionerRecipe(seed=seed)
     if quick:
         encoder_recipe = replace(encoder_recipe, epochs=1, batch=32)
         detector_recipe = replace(detector_recipe, epochs=1)
+        tower_recipe = replace(tower_recipe, epochs=1, batch=32)
+        captioner_recipe = replace(captioner_recipe, epochs=1, batch=32)
     started = time.perf_counter()
     write_world(world, "pretrain", count, seed=seed)
     scenes, files = _pictures(world)
     # One thread each, side by side: the same weights whatever the number of cores.
     with process_pool(2) as pool:
         parts = [
+            pool.submit(
+                make_captioner, world, held_out, tower_recipe, captioner_recipe, out / "llava"
+            ),
             pool.submit(make_detector, world, held_out, detector_recipe, out / "detector"),
             pool.submit(make_encoder, world, held_out, encoder_recipe, out / "encoder"),
         ]
@@ -71,8 +82,14 @@ def pretrain(out: Path, world: Path, *, seed: int = 0, quick: bool = False) -> d
     report = {
         "minutes": round((time.perf_counter() - started) / 60, 1),
         "pictures": {"trained": len(scenes) - held_out, "held_out": held_out},
-        "recipe": {"encoder": asdict(encoder_recipe), "detector": asdict(detector_recipe)},
+        "recipe": {
+            "encoder": asdict(encoder_recipe),
+            "detector": asdict(detector_recipe),
+            "tower": asdict(tower_recipe),
+            "captioner": asdict(captioner_recipe),
+        },
         **quality(out, scenes[-held_out:], files[-held_out:]),
+        **captioner_quality(out / "llava", scenes[-held_out:], files[-held_out:]),
     }
     write_json(out / "report.json", report)
     return report
@@ -103,6 +120,28 @@ def make_encoder(world: Path, held_out: int, recipe: encoding.EncoderRecipe, fol
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     encoding.build_processor().save_pretrained(folder)
+
+
+def make_captioner(
+    world: Path,
+    held_out: int,
+    tower_recipe: seeing.TowerRecipe,
+    recipe: captioning.CaptionerRecipe,
+    folder: Path,
+) -> None:
+    """Trains the captioner in one thread, the vision tower first, and saves it with its processor.
+
+    ``prompts.json`` beside it lists the prompts for captions that it knows.
+    """
+    torch.set_num_threads(1)
+    scenes, files = _pictures(world)
+    pictures = seeing.read_pictures(files[:-held_out])
+    tower = seeing.train_tower(scenes[:-held_out], pictures, tower_recipe)
+    features = seeing.frozen_features(tower, pictures)
+    model, processor = captioning.train_captioner(scenes[:-held_out], features, tower, recipe)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    write_json(folder / "prompts.json", list(PROMPTS))
 
 
 def quality(folder: Path, scenes: Sequence[Scene], files: Sequence[Path]) -> dict[str, float]:

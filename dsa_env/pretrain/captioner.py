@@ -1,0 +1,266 @@
+"""Trains the embedded captioner: a small LLaVA that tells as much detail as its granularity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionModel,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+
+from dsa_env.datasets.scenes import PICTURE_SIZE, Scene
+from dsa_env.pretrain.lessons import DESCRIBE, PROMPTS, graded_caption, questions_about
+from dsa_env.pretrain.tower import GRID, PATCH, WIDTH
+from dsa_env.progress import bar
+
+TOKENS = GRID**2  # of a picture
+IMAGE = "<image>"
+TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }} :"
+    "{% for part in message['content'] %}"
+    "{{ ' <image>' if part['type'] == 'image' else ' ' + part['text'] }}{% endfor %}"
+    "{% endfor %}{% if add_generation_prompt %} assistant :{% endif %}"
+)
+"""The conversation's form, as in ``user : <image> describe the picture assistant :``."""
+IGNORED = -100  # a target that is not learned
+
+
+@dataclass(frozen=True)
+class CaptionerRecipe:
+    """Everything that the training of the captioner's projector and language model depends on."""
+
+    seed: int = 0
+    epochs: int = 12
+    batch: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    describe_share: float = 0.5  # of the lessons; questions make another part
+    question_share: float = 0.25
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the model is asked about a picture and should answer at granularity g."""
+
+    picture: int
+    prompt: str
+    answer: str
+    g: float
+
+
+def build_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer whose decoder sets commas and question marks as they are written."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from tokenizers.processors import TemplateProcessing
+
+    split = pre_tokenizers.Whitespace()
+    words = sorted({word for text in texts for word, _ in split.pre_tokenize_str(text.lower())})
+    special = ["[PAD]", "[UNK]", "[BOS]", "[EOS]", IMAGE]
+    vocabulary = {word: i for i, word in enumerate([*special, *words])}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    core.add_special_tokens([AddedToken(word, special=True) for word in special])
+    core.normalizer = normalizers.Lowercase()
+    core.pre_tokenizer = split
+    core.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    core.post_processor = TemplateProcessing(
+        single="[BOS] $A", special_tokens=[("[BOS]", vocabulary["[BOS]"])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        bos_token="[BOS]",
+        eos_token="[EOS]",
+        padding_side="left",
+        model_max_length=256,
+        extra_special_tokens={"image_token": IMAGE},
+    )
+
+
+def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
+    """Pictures and conversations to what the model takes."""
+    pictures = CLIPImageProcessorPil(
+        size={"shortest_edge": PICTURE_SIZE},
+        crop_size={"height": PICTURE_SIZE, "width": PICTURE_SIZE},
+        image_mean=[0.5] * 3,
+        image_std=[0.25] * 3,
+    )
+    return LlavaProcessor(
+        image_processor=pictures,
+        tokenizer=tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=TEMPLATE,
+    )
+
+
+def build_captioner(
+    tower: CLIPVisionModel, tokenizer: PreTrainedTokenizerFast
+) -> LlavaForConditionalGeneration:
+    """The captioner around a trained vision tower; projector and language model untrained."""
+    text = {
+        "model_type": "llama",
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "intermediate_size": 3 * WIDTH,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 256,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    image = tokenizer.convert_tokens_to_ids(IMAGE)
+    assert isinstance(image, int)
+    config = LlavaConfig(
+        vision_config=tower.config,
+        text_config=text,
+        image_token_index=image,
+        image_seq_length=TOKENS,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        tie_word_embeddings=False,
+    )
+    model = LlavaForConditionalGeneration(config)
+    model.model.vision_tower.load_state_dict(tower.state_dict())
+    model.model.vision_tower.requires_grad_(False)
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        setattr(model.generation_config, name, text[name])
+    return model
+
+
+def draw_lessons(
+    scenes: Sequence[Scene],
+    questions: Sequence[Sequence[tuple[str, str]]],
+    recipe: CaptionerRecipe,
+    rng: np.random.Generator,
+) -> list[Lesson]:
+    """One lesson a scene: a caption that fits a random granularity, or a question."""
+    lessons = []
+    for n, scene in enumerate(scenes):
+        g, kind = float(rng.random()), rng.random()
+        if kind < recipe.question_share and questions[n]:
+            asked, answer = questions[n][int(rng.integers(len(questions[n])))]
+            lessons.append(Lesson(n, asked, answer, g))
+        else:
+            often = kind < recipe.question_share + recipe.describe_share
+            prompt = DESCRIBE if often else PROMPTS[1 + rng.integers(len(PROMPTS) - 1)]
+            lessons.append(Lesson(n, prompt, graded_caption(scene, g, prompt).text, g))
+    return lessons
+
+
+def blend_tokens(fine: Tensor, g: Tensor) -> Tensor:
+    """Picture tokens [B, T, D] at granularities [B], as `dsa_env.mllm.attach` blends them."""
+    weight = g[:, None, None]
+    return weight * fine + (1 - weight) * fine.mean(dim=1, keepdim=True)
+
+
+def lesson_loss(model: Any, tokenizer: Any, features: Tensor, lessons: Sequence[Lesson]) -> Tensor:
+    """Cross-entropy of the lessons' answers.
+
+    Args:
+        model: the captioner.
+        tokenizer: its tokenizer.
+        features: [B, T, W] what the projector reads of the lessons' pictures.
+        lessons: B of them.
+    """
+    asked = tokenizer([f"user : {IMAGE}"] * len(lessons))["input_ids"]
+    rows, first = [], len(asked[0]) - 1
+    for head, lesson in zip(asked, lessons, strict=True):
+        prompt = tokenizer(f"{lesson.prompt} assistant :", add_special_tokens=False)["input_ids"]
+        answer = tokenizer(lesson.answer, add_special_tokens=False)["input_ids"]
+        ids = [*head[:-1], *([head[-1]] * TOKENS), *prompt]
+        rows.append((ids, [*answer, tokenizer.eos_token_id]))
+    length = max(len(ids) + len(answer) for ids, answer in rows)
+    tokens = torch.full((len(rows), length), tokenizer.pad_token_id)
+    target = torch.full((len(rows), length), IGNORED)
+    for row, (ids, answer) in enumerate(rows):
+        end = len(ids) + len(answer)
+        tokens[row, :end] = torch.tensor(ids + answer)
+        target[row, len(ids) : end] = torch.tensor(answer)
+    g = torch.tensor([lesson.g for lesson in lessons])
+    seen = blend_tokens(model.model.multi_modal_projector(features), g)
+    embedded = model.get_input_embeddings()(tokens)
+    embedded = torch.cat([embedded[:, :first], seen, embedded[:, first + TOKENS :]], dim=1)
+    # Padding lies at the right end and attention is causal, so no mask is needed.
+    hidden = model.model.language_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
+    learned = target[:, 1:] != IGNORED
+    logits = model.lm_head(hidden[:, :-1][learned])
+    return F.cross_entropy(logits, target[:, 1:][learned])
+
+
+def _batches(
+    lessons: Sequence[Lesson], recipe: CaptionerRecipe, rng: np.random.Generator
+) -> Iterator[list[Lesson]]:
+    order = rng.permutation(len(lessons))
+    for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
+        yield [lessons[n] for n in order[start : start + recipe.batch]]
+
+
+def train_captioner(
+    scenes: Sequence[Scene],
+    features: NDArray[np.float16],
+    tower: CLIPVisionModel,
+    recipe: CaptionerRecipe,
+) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
+    """Trains projector and language model on the encoder split, the tower staying as it is.
+
+    Every lesson has a granularity drawn evenly from [0, 1]; the caption tells as much detail as
+    it (`graded_caption`), so that g decides what is said.
+
+    Args:
+        scenes: N scene graphs of the encoder split.
+        features: [2, N, T, W] the tower's patch features of the pictures and of their mirror
+            images (what is taught knows no left and right).
+        tower: the trained vision tower.
+        recipe: what the training depends on.
+
+    Returns:
+        The model in evaluation mode, and its processor.
+    """
+    torch.manual_seed(recipe.seed)
+    rng = np.random.default_rng(recipe.seed)
+    questions = questions_about(scenes, recipe.seed)
+    words = [f"{asked} {answer}" for told in questions for asked, answer in told]
+    words += [lesson.answer for lesson in draw_lessons(scenes, questions, recipe, rng)]
+    words += ["user : assistant :", "yes no", *map(str, range(11)), *PROMPTS]
+    tokenizer = build_tokenizer(words)
+    model = build_captioner(tower, tokenizer)
+    learned = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        learned, recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
+    )
+    steps = recipe.epochs * (len(scenes) // recipe.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.1
+    )
+    model.train()
+    with bar("training the captioner", steps) as progress:
+        for epoch in range(recipe.epochs):
+            lessons = draw_lessons(scenes, questions, recipe, rng)
+            for batch in _batches(lessons, recipe, rng):
+                side = rng.integers(0, 2, len(batch))
+                seen = features[side, [lesson.picture for lesson in batch]]
+                loss = lesson_loss(model, tokenizer, torch.from_numpy(seen).float(), batch)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                nn.utils.clip_grad_norm_(learned, 1.0)
+                optimizer.step()
+                schedule.step()
+                progress.advance()
+            progress.describe(f"training the captioner (epoch {epoch + 1}, loss {loss.item():.3f})")
+    return model.eval(), build_processor(tokenizer)
