@@ -88,10 +88,11 @@ def _fit(target: Floats, chosen: Mapping[str, Floats], groups: NDArray[np.intp])
 def _scaled(column: Floats) -> Floats:
     """Less its mean, over its standard deviation; 0 and 1 for a column of two values."""
     values = np.unique(column)
+    scaled: Floats = column - column.mean()
     if len(values) == 2:
-        return (column == values[1]).astype(np.float64)
-    spread = float(column.std())
-    scaled: Floats = (column - column.mean()) / spread if spread > 0 else np.zeros_like(column)
+        scaled = (column == values[1]).astype(np.float64)
+    elif len(values) > 2:
+        scaled /= column.std()
     return scaled
 
 

@@ -102,9 +102,9 @@ def corpus_bleu(counts: Floats) -> Floats:
 
 def _bleu_counts(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[list[float]]:
     """What sacrebleu counts of each caption, in the order of `_COUNTS`."""
-    from sacrebleu.metrics.bleu import BLEU as SacreBLEU
+    from sacrebleu import metrics
 
-    scorer = SacreBLEU(max_ngram_order=ORDER, tokenize="none", smooth_method="none")
+    scorer = metrics.BLEU(max_ngram_order=ORDER, tokenize="none", smooth_method="none")
     rows = []
     for caption, texts in zip(captions, references, strict=True):
         streams = [[" ".join(tokenise(text))] for text in texts]

@@ -22,7 +22,8 @@ def test_it_finds_the_property_that_makes_the_gain() -> None:
     nothing = found["coefficients"]["other"]
     assert nothing["low"] < 0 < nothing["high"]
     assert found["intercept"]["mean"] == pytest.approx(0.2, abs=0.02)
-    assert found["r_squared"] > 0.8 and found["p_all"] < 1e-6
+    assert found["r_squared"] > 0.8
+    assert found["p_all"] < 1e-6
 
 
 def test_queries_of_one_picture_are_no_independent_witnesses() -> None:
