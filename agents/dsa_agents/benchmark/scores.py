@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dsa_agents.benchmark.metrics import BLEU, CIDER, WORDS
 from dsa_agents.statistics import Estimate, bootstrap_means
 from dsa_env.metrics import Cider, tokenise
 from dsa_env.metrics.tokens import check_captions
+from dsa_env.outcome import Outcome
+from dsa_env.rewards import evaluate, resolve_reward
+
+if TYPE_CHECKING:
+    from dsa_agents.run_folder import TrainConfig
+    from dsa_env.captioning.judge import Judged
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
 
-BLEU, CIDER, WORDS = "bleu-4", "cider", "words"
 ORDER = 4
 _COUNTS = (
     *(f"bleu matches {n}" for n in range(1, ORDER + 1)),
@@ -45,6 +52,20 @@ def text_columns(captions: Sequence[str], references: Sequence[Sequence[str]]) -
         WORDS: np.array(words),
         **dict(zip(_COUNTS, counts.T, strict=True)),
     }
+
+
+def reward_of(config: TrainConfig, judged: Judged, granularity: NDArray[np.float32]) -> Floats:
+    """The reward [Q] (or [Q, m]) of judged captions, as a controller was trained for it."""
+    outcome = Outcome.from_rank(
+        query=np.arange(len(granularity)),
+        granularity=granularity,
+        rank=judged.rank,
+        severity=judged.severity,
+        retrieved=judged.top[:, 0],
+        k=config.k,
+    )
+    values: Floats = evaluate(resolve_reward(config.reward, config.reward_kwargs), outcome)[0]
+    return values.astype(np.float64)
 
 
 def estimate_rows(
@@ -102,9 +123,9 @@ def corpus_bleu(counts: Floats) -> Floats:
 
 def _bleu_counts(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[list[float]]:
     """What sacrebleu counts of each caption, in the order of `_COUNTS`."""
-    from sacrebleu import metrics
+    from sacrebleu.metrics import bleu
 
-    scorer = metrics.BLEU(max_ngram_order=ORDER, tokenize="none", smooth_method="none")
+    scorer = bleu.BLEU(max_ngram_order=ORDER, tokenize="none", smooth_method="none")
     rows = []
     for caption, texts in zip(captions, references, strict=True):
         streams = [[" ".join(tokenise(text))] for text in texts]

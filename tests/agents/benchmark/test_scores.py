@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsa_agents.benchmark.scores import BLEU, CIDER, WORDS, corpus_bleu, estimate_rows, text_columns
+from dsa_agents.benchmark.metrics import BLEU, CIDER, WORDS
+from dsa_agents.benchmark.scores import corpus_bleu, estimate_rows, text_columns
 from dsa_env.errors import DSAError
 from dsa_env.metrics import Cider, bleu
 
