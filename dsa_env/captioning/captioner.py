@@ -129,12 +129,48 @@ class Captioner:
         for rows in self._batches(pictures, prompts, batch):
             inputs = self._inputs(pictures, prompts, rows)
             with self._attached(given, rows):
-                tokens = self.model.generate(**inputs, **_GREEDY, max_new_tokens=max_new_tokens)
-            if not self.model.config.is_encoder_decoder:
-                tokens = tokens[:, inputs["input_ids"].shape[1] :]
-            told = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+                told = self._write(inputs, max_new_tokens)
             for row, caption in zip(rows, told, strict=True):
-                found[row] = caption.strip()
+                found[row] = caption
+        return found
+
+    def sweep(
+        self,
+        pictures: Sequence[Image.Image],
+        prompts: Sequence[str],
+        granularities: Sequence[float],
+        *,
+        batch: int = 4 * BATCH,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> list[list[str]]:
+        """The captions of each pair for each of G granularities; a picture is looked at but once.
+
+        Args:
+            pictures: B pictures.
+            prompts: B prompts.
+            granularities: G numbers in [0, 1].
+            batch: captions that are written at once, at most.
+            max_new_tokens: where a caption ends at the latest.
+
+        Returns:
+            B lists of G captions.
+
+        Raises:
+            DSAError: as `captions`.
+        """
+        grid = torch.as_tensor(list(granularities), dtype=torch.float32)
+        times = len(grid)
+        found: list[list[str]] = [[] for _ in pictures]
+        for rows in self._batches(pictures, prompts, max(1, batch // max(1, times))):
+            inputs = {
+                name: value.repeat_interleave(times, dim=0)
+                for name, value in self._inputs(pictures, prompts, rows).items()
+            }
+            given = grid.repeat(len(rows))
+            with attach(self.model, given, coarse=self.coarse, copies=times):
+                told = self._write(inputs, max_new_tokens)
+            for place, row in enumerate(rows):
+                found[row] = told[place * times : (place + 1) * times]
         return found
 
     def observe(
@@ -183,6 +219,15 @@ class Captioner:
                 f"{granularity!r}."
             ) from None
         return g
+
+    @torch.inference_mode()
+    def _write(self, inputs: dict[str, Any], most: int) -> list[str]:
+        """What the model writes, as it is, after some inputs."""
+        tokens = self.model.generate(**inputs, **_GREEDY, max_new_tokens=most)
+        if not self.model.config.is_encoder_decoder:
+            tokens = tokens[:, inputs["input_ids"].shape[1] :]
+        told = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return [caption.strip() for caption in told]
 
     def _attached(self, given: Any, rows: list[int]) -> AbstractContextManager[Any]:
         if given is None:

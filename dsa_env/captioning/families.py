@@ -74,6 +74,20 @@ def find_family(name: str) -> Family:
     return FAMILIES[kind]
 
 
+def own_dtype(name: str) -> str:
+    """The precision that a model's weights were saved in."""
+    config = _config(name)
+    return str(config.get("dtype") or config.get("torch_dtype") or "float32")
+
+
+def model_bytes(name: str) -> float:
+    """The size of a model's files; infinite for one that lies on a hub."""
+    folder = Path(model_folder(name, PART))
+    if not folder.is_dir():
+        return float("inf")
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+
+
 @cache
 def model_identity(name: str) -> str:
     """A hash of a model's files, weights included, or of the hub's commit that they are of."""

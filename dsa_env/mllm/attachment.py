@@ -29,7 +29,7 @@ class Attachment:
         granularity: the g of every picture [N] float32 at the last use; None before.
     """
 
-    def __init__(self, model: Any, granularity: Granularity, coarse: str) -> None:
+    def __init__(self, model: Any, granularity: Granularity, coarse: str, copies: int = 1) -> None:
         self._bridge = find_bridge(model)
         if model in _attached:
             raise DSAError("A controller is attached to this model already; detach it first.")
@@ -37,6 +37,7 @@ class Attachment:
         blocks = self._bridge.blocks
         self._layer = None if layer is None else resolve_layer(layer, len(blocks), "this model")
         self._wanted = _checked(granularity)
+        self._copies = copies
         self._early: Tensor | None = None
         self._watch: PromptWatch | None = None
         self.granularity: Tensor | None = None
@@ -45,6 +46,9 @@ class Attachment:
             handles.append(blocks[0].register_forward_pre_hook(self._enter, with_kwargs=True))
         elif self._layer is not None:
             handles.append(blocks[self._layer - 1].register_forward_hook(self._leave))
+        if copies > 1:
+            tower = self._bridge.tower
+            handles.append(tower.register_forward_pre_hook(self._once, with_kwargs=True))
         self._handles = handles
         self._model = model
         if isinstance(self._wanted, GranularityController):
@@ -73,6 +77,12 @@ class Attachment:
     ) -> None:
         self.detach()
 
+    def _once(self, module: Any, args: Any, kwargs: Any) -> Any:
+        """Every picture but once, of those that stand `copies` times in a row."""
+        if args:
+            return (args[0][:: self._copies], *args[1:]), kwargs
+        return args, {**kwargs, "pixel_values": kwargs["pixel_values"][:: self._copies]}
+
     def _enter(self, module: Any, args: Any, kwargs: Any) -> None:
         self._early = args[0] if args else kwargs["hidden_states"]
 
@@ -84,11 +94,11 @@ class Attachment:
         if not isinstance(output, Tensor):
             output.last_hidden_state = self._blend(module, args, output.last_hidden_state)
             return output
-        fine = output
+        coarse = self._coarse(output, args[0] if args else None)
+        fine, coarse = (each.repeat_interleave(self._copies, dim=0) for each in (output, coarse))
         g = self._granularity(fine)
         self.granularity = g.detach().float().cpu()
         weight = g.to(fine.device, torch.float32)[:, None, None]
-        coarse = self._coarse(fine, args[0] if args else None)
         return (weight * fine.float() + (1 - weight) * coarse.float()).to(fine.dtype)
 
     def _coarse(self, fine: Tensor, fed: Tensor | None) -> Tensor:
@@ -153,6 +163,7 @@ def attach(
     coarse: str = "pooled",
     text: Tensor | None = None,
     image: Tensor | None = None,
+    copies: int = 1,
 ) -> Attachment:
     """Let a frozen model read ``V' = g V_fine + (1 - g) V_coarse`` in place of its picture tokens.
 
@@ -179,6 +190,8 @@ def attach(
         text: features [B, Dt] of the samples' texts, for a controller that was trained on others
             than the model's own.
         image: features [B, Di] of their pictures, likewise.
+        copies: how often in a row each picture stands in a batch; it is looked at once, however
+            many granularities or prompts of one length it is read with. Not for beams.
 
     Raises:
         DSAError: a model of another class, a granularity out of range, a controller of other
@@ -192,7 +205,7 @@ def attach(
             _check_own(model, granularity)
     elif given:
         raise DSAError("Features are for a controller; leave text and image out for a given g.")
-    return Attachment(model, granularity, coarse)
+    return Attachment(model, granularity, coarse, copies)
 
 
 def _check_own(model: Any, controller: GranularityController) -> None:

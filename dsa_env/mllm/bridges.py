@@ -31,6 +31,11 @@ class Bridge(ABC):
 
     @property
     @abstractmethod
+    def tower(self) -> nn.Module:
+        """The vision transformer, as it is called with pictures."""
+
+    @property
+    @abstractmethod
     def blocks(self) -> Any:
         """The layers of the vision transformer."""
 
@@ -81,9 +86,15 @@ class LlavaBridge(Bridge):
         return module
 
     @property
+    def tower(self) -> nn.Module:
+        """The vision tower."""
+        tower: nn.Module = self.model.model.vision_tower
+        return tower
+
+    @property
     def blocks(self) -> Any:
         """The vision tower's layers; some versions wrap the tower once more."""
-        tower = self.model.model.vision_tower
+        tower: Any = self.tower
         return getattr(tower, "vision_model", tower).encoder.layers
 
     @property
@@ -120,6 +131,12 @@ class Blip2Bridge(Bridge):
         """The language projection."""
         module: nn.Module = self.model.language_projection
         return module
+
+    @property
+    def tower(self) -> nn.Module:
+        """The vision transformer."""
+        tower: nn.Module = self.model.vision_model
+        return tower
 
     @property
     def blocks(self) -> Any:
@@ -159,6 +176,12 @@ class IdeficsBridge(Bridge):
         resamples = self.model.config.use_resampler
         module: nn.Module = core.perceiver_resampler if resamples else core.vision_model
         return module
+
+    @property
+    def tower(self) -> nn.Module:
+        """The vision transformer."""
+        tower: nn.Module = self.model.model.vision_model
+        return tower
 
     @property
     def blocks(self) -> Any:
