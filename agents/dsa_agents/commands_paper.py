@@ -31,6 +31,13 @@ def benchmark(
             rich_help_panel=DATA,
         ),
     ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            help="Object detector for it, as in dsa build.  [default: embedded]",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     models: Annotated[
         list[str] | None,
         typer.Option(
@@ -64,15 +71,24 @@ def benchmark(
         ),
     ] = None,
     fixed_pictures: Annotated[
-        int,
+        int | None,
         typer.Option(
-            help="Validation pictures on which the best fixed g is chosen; 0 for all.",
+            help="Validation pictures on which the best fixed g is chosen; 0 for all.  [default: "
+            "all with a run trained on this bank, else 500]",
             rich_help_panel=SIZE,
         ),
-    ] = 500,
+    ] = None,
     grid: Annotated[
         int, typer.Option(help="How many g it is chosen among.", rich_help_panel=SIZE)
     ] = 11,
+    ceilings: Annotated[
+        bool,
+        typer.Option(
+            help="Rows for full information and the oracle, with a run trained on this bank: "
+            "captions of the split for its whole grid of g.",
+            rich_help_panel=SIZE,
+        ),
+    ] = True,
     bootstrap: Annotated[
         int,
         typer.Option(help="Resamples behind the intervals; 0 for none.", rich_help_panel=SIZE),
@@ -128,8 +144,9 @@ def benchmark(
         split=split,
         pictures=pictures,
         prompts=tuple(prompt) if prompt else None,
-        fixed_pictures=fixed_pictures or None,
+        fixed_pictures=fixed_pictures,
         grid=grid,
+        ceilings=ceilings,
         batch=batch,
         max_new_tokens=tokens,
         rounds=rounds,
@@ -149,6 +166,7 @@ def benchmark(
         seeds=parse_seeds(seeds, None, []),
         root=root,
         encoder=encoder,
+        detector=detector,
         say=lambda line: typer.echo(line, err=True),
     )
     page = write_report(results, out)

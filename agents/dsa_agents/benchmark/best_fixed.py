@@ -2,71 +2,67 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dsa_agents.benchmark.data import make_queries
 from dsa_agents.benchmark.scores import reward_of
-from dsa_agents.benchmark.writing import write_captions
 
 if TYPE_CHECKING:
-    from dsa_agents.benchmark.plan import Plan
     from dsa_agents.run_folder import TrainConfig
     from dsa_env.bank import FeatureBank
-    from dsa_env.captioning.captioner import Captioner
 
 VALIDATION = "validation"
 
 
 def choose_fixed(
     bank: FeatureBank,
-    captioner: Captioner,
+    model: str,
+    prompts: Sequence[str],
     config: TrainConfig,
-    plan: Plan,
-    folder: Path,
     *,
-    title: str,
-    progress: bool = True,
+    grid: int = 11,
+    pictures: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """The g of a grid that earns most on validation pictures when all queries use it.
 
+    Captions of the whole split are those that the environment keeps in the bank's cache folder;
+    a run that was trained on this bank left them there.
+
     Args:
-        bank: with a validation split.
-        captioner: the model.
+        bank: with pictures, and a validation split.
+        model: ``"embedded"``, a local folder or a hub name.
+        prompts: what is asked about each picture.
         config: whose reward counts.
-        plan: how many pictures and which grid.
-        folder: where its captions are kept.
-        title: of the progress bars.
-        progress: show them.
+        grid: how many g, equally far apart from 0 to 1.
+        pictures: how many, drawn from the split; None for all.
+        seed: of the draw.
+        device: torch device of the bank's text encoder.
 
     Returns:
-        For JSON: ``granularity``, ``pictures`` and ``rewards`` (g -> mean reward).
+        For JSON: ``granularity``, ``pictures`` and ``rewards`` (g -> mean reward). Of equally good
+        ones the smallest g.
     """
     from dsa_env.captioning.judge import Judge
+    from dsa_env.captioning.written import write_captions
 
-    prompts = plan.prompts or captioner.prompts
-    queries = make_queries(bank, VALIDATION, prompts, plan.fixed_pictures, plan.seed)
-    judge = Judge(bank, VALIDATION, plan.device)
-    write = partial(
-        write_captions,
-        captioner,
-        queries,
-        batch=plan.batch,
-        max_new_tokens=plan.max_new_tokens,
-        progress=progress,
-    )
-    grid = [round(float(g), 4) for g in np.linspace(0.0, 1.0, plan.grid)]
-    rewards = {}
-    for g in grid:
-        written = write(g, folder / f"{VALIDATION}-{g:g}", title=f"{title}, g = {g:g}")
-        values = reward_of(config, judge(written.captions, queries.images), written.granularity)
-        rewards[g] = float(values.mean())
-    best = max(rewards, key=lambda g: rewards[g])
+    chosen = np.concatenate(bank.galleries(VALIDATION))
+    if pictures is not None and pictures < len(chosen):
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, pictures, replace=False))
+    points = np.linspace(0.0, 1.0, grid)
+    told = write_captions(bank, chosen, prompts, points.tolist(), model=model).captions
+    judge = Judge(bank, VALIDATION, device)
+    asked = np.repeat(chosen, len(prompts))
+    rewards = []
+    for at, g in enumerate(points):
+        captions = [row[at] for one in told for row in one]
+        used = np.full(len(asked), g, dtype=np.float32)
+        rewards.append(float(reward_of(config, judge(captions, asked), used).mean()))
     return {
-        "granularity": best,
-        "pictures": len(np.unique(queries.images)),
-        "rewards": {f"{g:g}": value for g, value in rewards.items()},
+        "granularity": float(points[int(np.argmax(rewards))]),
+        "pictures": len(chosen),
+        "rewards": {f"{g:.4g}": value for g, value in zip(points, rewards, strict=True)},
     }

@@ -28,6 +28,7 @@ class Controllers:
         each: in evaluation mode.
         config: what they were trained for; of an exported one, as far as it says.
         seeds: of each; -1 where it does not say.
+        bank: the data hash of the bank that they were trained on; None where it does not say.
         train_seconds: mean seconds of training a seed; None where it does not say.
     """
 
@@ -35,6 +36,7 @@ class Controllers:
     each: tuple[GranularityController, ...]
     config: TrainConfig
     seeds: tuple[int, ...]
+    bank: str | None
     train_seconds: float | None
 
     def to_json(self) -> dict[str, Any]:
@@ -68,6 +70,7 @@ def open_controllers(path: str, seeds: tuple[int, ...] | None = None) -> Control
             tuple(run.controller(seed).eval() for seed in chosen),
             run.config,
             chosen,
+            str(run.provenance["bank_sha256"]),
             run.train_seconds,
         )
     if seeds is not None:
@@ -78,7 +81,8 @@ def open_controllers(path: str, seeds: tuple[int, ...] | None = None) -> Control
     if "prompts" in given:
         given["prompts"] = tuple(given["prompts"])
     config = replace(TrainConfig(), **given, algorithm=str(known.get("algorithm", "unknown")))
-    return Controllers(path, (controller,), config, (int(known.get("seed", -1)),), None)
+    seed, bank = int(known.get("seed", -1)), known.get("bank_sha256")
+    return Controllers(path, (controller,), config, (seed,), bank, None)
 
 
 def why_not(controllers: Controllers, captioner: Captioner) -> str | None:

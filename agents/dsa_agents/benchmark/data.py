@@ -15,7 +15,9 @@ from PIL import Image
 
 from dsa_env.bank.feature_bank import resolve_bank
 from dsa_env.bank.format import MANIFEST
+from dsa_env.captioning.written import picture_files, read_picture
 from dsa_env.datasets.registry import DATASETS
+from dsa_env.encoders import EMBEDDED
 from dsa_env.errors import DSAError, unknown
 
 if TYPE_CHECKING:
@@ -53,7 +55,13 @@ class Queries:
         return [read_picture(self.files[row]) for row in rows]
 
 
-def open_dataset(name: str, out: Path, root: Path | None, encoder: str | None) -> FeatureBank:
+def open_dataset(
+    name: str,
+    out: Path,
+    root: Path | None = None,
+    encoder: str | None = None,
+    detector: str | None = None,
+) -> FeatureBank:
     """The bank that a name stands for; a dataset's is built into `out` as ``dsa build`` does it.
 
     Args:
@@ -61,15 +69,17 @@ def open_dataset(name: str, out: Path, root: Path | None, encoder: str | None) -
         out: the benchmark's folder; a bank that an earlier call built there is used again.
         root: folder of the dataset.
         encoder: frozen model for the bank; None takes the embedded one.
+        detector: object detector for the bank, likewise.
 
     Raises:
         DSAError: there is no such thing, or `out` holds the bank of something else.
     """
     folder = Path(name)
     if name == "embedded" or (folder / MANIFEST).is_file():
-        if root is not None or encoder is not None:
+        if root is not None or encoder is not None or detector is not None:
             raise DSAError(
-                f"--root and --encoder are for building a bank, but {name} is one; leave them out."
+                f"--root, --encoder and --detector are for building a bank, but {name} is one; "
+                "leave them out."
             )
         return resolve_bank(name)
     if name not in DATASETS:
@@ -81,15 +91,18 @@ def open_dataset(name: str, out: Path, root: Path | None, encoder: str | None) -
         from dsa_env.commands import build
 
         with redirect_stdout(sys.stderr):  # the command tells its own result there
-            build(target, dataset=name, root=root, model=encoder or "embedded")
+            build(
+                target,
+                dataset=name,
+                root=root,
+                model=encoder or EMBEDDED,
+                detector=detector or EMBEDDED,
+            )
     bank = resolve_bank(target)
-    made = bank.manifest["provenance"]
-    expected = {"dataset": name, "encoder": encoder or "embedded"}
-    found = {"dataset": made["dataset"]["name"], "encoder": made["encoder"]["name"]}
-    if found["encoder"] != expected["encoder"]:
+    made = bank.manifest["provenance"]["encoder"]["name"]
+    if encoder is not None and made != encoder:
         raise DSAError(
-            f"{target} was built with the encoder {found['encoder']!r}, not "
-            f"{expected['encoder']!r}; choose another --out."
+            f"{target} was built with the encoder {made!r}, not {encoder!r}; choose another --out."
         )
     return bank
 
@@ -107,13 +120,13 @@ def make_queries(
         seed: of the draw.
 
     Raises:
-        DSAError: the bank has no picture files or texts, or the split no picture with captions.
+        DSAError: the bank has no picture files or texts, the split no picture with captions, or a
+            file is missing.
     """
-    if bank.image_files is None or bank.texts is None:
-        lacks = "picture files" if bank.image_files is None else "texts"
+    if bank.texts is None:
         raise DSAError(
-            f"The bank knows no {lacks}, which captions need; build one from a dataset by "
-            "dsa build, or give them when you make it from arrays."
+            "The bank has no texts, with which captions are compared; build it with dsa build, or "
+            "give texts= to from_arrays."
         )
     candidates = np.array(
         [image for image in bank.split_images(split) if len(bank.captions_of.row(int(image)))],
@@ -125,33 +138,13 @@ def make_queries(
         chosen = np.random.default_rng(seed).choice(candidates, limit, replace=False)
         candidates = np.sort(chosen)
     images = np.repeat(candidates, len(prompts))
-    files = {int(image): bank.image_path(int(image)) for image in candidates}
+    files = dict(zip(candidates.tolist(), picture_files(bank, candidates), strict=True))
     texts = {
-        int(image): [bank.texts[int(text)] for text in bank.captions_of.row(int(image))]
-        for image in candidates
+        image: [bank.texts[int(text)] for text in bank.captions_of.row(image)] for image in files
     }
-    for file in files.values():
-        if file is None or not file.is_file():
-            raise DSAError(
-                f"{file} does not exist, but the bank names it as a picture; restore it, or build "
-                "the bank again where the pictures lie."
-            )
     return Queries(
         images,
         list(prompts) * len(candidates),
-        [Path(str(files[int(image)])) for image in images],
-        [texts[int(image)] for image in images],
+        [files[image] for image in images.tolist()],
+        [texts[image] for image in images.tolist()],
     )
-
-
-def read_picture(file: Path) -> Image.Image:
-    """A picture in RGB.
-
-    Raises:
-        DSAError: it is missing or broken.
-    """
-    try:
-        with Image.open(file) as opened:
-            return opened.convert("RGB")
-    except OSError as error:
-        raise DSAError(f"{file} cannot be read as a picture ({error}); restore it.") from None

@@ -26,8 +26,11 @@ class Plan:
         pictures: how many of them; None for all.
         prompts: asked about each picture; None for the model's own.
         k: the k of Recall@k.
-        fixed_pictures: validation pictures on which the best fixed g is chosen; None for all.
+        fixed_pictures: validation pictures on which the best fixed g is chosen; 0 for all, None
+            for all where the controller's run was trained on the same bank and for 500 else.
         grid: how many g it is chosen among, equally far apart from 0 to 1.
+        ceilings: whether full information and the oracle get rows, where the controller was trained
+            on the same bank: captions of the split are then written for the run's whole grid.
         batch: captions that are written at once.
         max_new_tokens: where a caption ends at the latest.
         rounds: interleaved rounds of the timing.
@@ -43,8 +46,9 @@ class Plan:
     pictures: int | None = None
     prompts: tuple[str, ...] | None = None
     k: int = 10
-    fixed_pictures: int | None = 500
+    fixed_pictures: int | None = None
     grid: int = 11
+    ceilings: bool = True
     batch: int = 64
     max_new_tokens: int = 64
     rounds: int = 20
@@ -61,13 +65,13 @@ class Plan:
         Raises:
             DSAError: naming the one that is out of range.
         """
-        sizes = ("pictures", "fixed_pictures", "k", "batch", "max_new_tokens", "timed")
+        sizes = ("pictures", "k", "batch", "max_new_tokens", "timed")
         for name in sizes:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise DSAError(f"{name} must be at least 1, got {value}.")
-        for name in ("rounds", "resamples", "seed"):
-            if getattr(self, name) < 0:
+        for name in ("fixed_pictures", "rounds", "resamples", "seed"):
+            if (getattr(self, name) or 0) < 0:
                 raise DSAError(f"{name} must be at least 0, got {getattr(self, name)}.")
         if self.grid < 2:
             raise DSAError(f"grid must be at least 2, got {self.grid}.")

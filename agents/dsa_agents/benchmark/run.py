@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dsa_agents.benchmark.best_fixed import choose_fixed
+from dsa_agents.benchmark.ceilings import ceilings
 from dsa_agents.benchmark.controllers import Controllers, open_controllers, why_not
 from dsa_agents.benchmark.data import Queries, make_queries, open_dataset
 from dsa_agents.benchmark.metrics import (
@@ -34,11 +36,14 @@ from dsa_env.files import write_json
 from dsa_env.retrieval.severity import detector_folder
 
 if TYPE_CHECKING:
+    from dsa_agents.full_information import Fit
     from dsa_env.bank import FeatureBank
     from dsa_env.captioning.captioner import Captioner
     from dsa_env.captioning.judge import Judge
 
 RESULTS, CAPTIONS = "results.json", "captions"
+FEW = 500
+"""Validation pictures on which the best fixed g is chosen, where no run left captions of all."""
 Say = Callable[[str], None]
 
 
@@ -52,6 +57,8 @@ def run_benchmark(
     seeds: tuple[int, ...] | None = None,
     root: Path | None = None,
     encoder: str | None = None,
+    detector: str | None = None,
+    fit: Fit | None = None,
     say: Say = lambda line: None,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -68,7 +75,9 @@ def run_benchmark(
             every model that it fits.
         seeds: which controllers of a run; None takes the best on validation.
         root: folder of the dataset.
-        encoder: frozen model for its bank.
+        encoder: frozen model for its bank; None takes the embedded one.
+        detector: object detector for its bank, likewise.
+        fit: how full information is fitted.
         say: where to tell what is done.
         progress: show progress bars on standard error.
 
@@ -86,11 +95,11 @@ def run_benchmark(
         if name and name not in wanted:
             raise unknown("model of --controller", name, wanted)
     opened = {name: open_controllers(path, seeds) for name, path in paths.items()}
-    bank = open_dataset(dataset, out, root, encoder)
+    bank = open_dataset(dataset, out, root, encoder, detector)
     findings: dict[str, Findings] = {}
+    benchmark = _Benchmark(bank, out, chosen, fit, say, progress)
     for name, path in wanted.items():
         say(f"{name}: {path}")
-        benchmark = _Benchmark(bank, out, chosen, say, progress)
         findings[name] = benchmark.model(name, path, opened.get(name, opened.get("")))
     if models is None:
         findings |= {
@@ -117,10 +126,19 @@ def run_benchmark(
 class _Benchmark:
     """What all models of a benchmark share."""
 
-    def __init__(self, bank: FeatureBank, out: Path, plan: Plan, say: Say, progress: bool) -> None:
+    def __init__(
+        self,
+        bank: FeatureBank,
+        out: Path,
+        plan: Plan,
+        fit: Fit | None,
+        say: Say,
+        progress: bool,
+    ) -> None:
         from dsa_env.captioning.judge import Judge
 
-        self.bank, self.out, self.plan, self.say, self.progress = bank, out, plan, say, progress
+        self.bank, self.out, self.plan, self.fit = bank, out, plan, fit
+        self.say, self.progress = say, progress
         self.judge: Judge = Judge(bank, plan.split, plan.device)
 
     def model(self, name: str, path: str, given: Controllers | None) -> Findings:
@@ -129,9 +147,6 @@ class _Benchmark:
 
         plan = self.plan
         captioner = Captioner.load(path, device=plan.device, dtype=plan.dtype, coarse=plan.coarse)
-        queries = make_queries(
-            self.bank, plan.split, plan.prompts or captioner.prompts, plan.pictures, plan.seed
-        )
         notes: list[str] = []
         if given is None:
             notes.append(
@@ -141,6 +156,8 @@ class _Benchmark:
         elif (reason := why_not(given, captioner)) is not None:
             notes.append(f"native only: {reason}.")
             given = None
+        prompts = plan.prompts or (given and given.config.prompts) or captioner.prompts
+        queries = make_queries(self.bank, plan.split, prompts, plan.pictures, plan.seed)
         rows = {NATIVE: self._row(name, captioner, queries, None, "native", given)}
         about: dict[str, Any] = {
             "path": path,
@@ -153,7 +170,7 @@ class _Benchmark:
         }
         if given is not None:
             about["controller"] = given.to_json()
-            found = self._fixed(name, captioner, given)
+            found = self._fixed(name, path, prompts, given)
             about["fixed"] = found
             rows[FIXED] = self._row(name, captioner, queries, found["granularity"], "fixed", given)
             each = [
@@ -161,6 +178,7 @@ class _Benchmark:
                 for seed, controller in zip(given.seeds, given.each, strict=True)
             ]
             rows[DSA] = {metric: np.stack([one[metric] for one in each]) for metric in each[0]}
+            rows |= self._ceilings(path, captioner, queries, given)
         return Findings(
             about,
             rows,
@@ -169,19 +187,41 @@ class _Benchmark:
             self._cost(captioner, queries, given),
         )
 
-    def _fixed(self, name: str, captioner: Captioner, given: Controllers) -> dict[str, Any]:
+    def _fixed(
+        self, name: str, path: str, prompts: Sequence[str], given: Controllers
+    ) -> dict[str, Any]:
         """The best g for all, chosen on validation."""
+        plan = self.plan
+        pictures = plan.fixed_pictures
+        if pictures is None and given.bank != self.bank.sha256:
+            pictures = FEW
         found = choose_fixed(
             self.bank,
-            captioner,
+            path,
+            prompts,
             given.config,
-            self.plan,
-            self.out / CAPTIONS / _safe(name),
-            title=name,
-            progress=self.progress,
+            grid=plan.grid,
+            pictures=pictures or None,
+            seed=plan.seed,
+            device=plan.device,
         )
         self.say(f"{name}: best fixed g on validation {found['granularity']:g}")
         return found
+
+    def _ceilings(
+        self, path: str, captioner: Captioner, queries: Queries, given: Controllers
+    ) -> dict[str, Columns]:
+        """Full information and the oracle, where the run was trained on this bank and prompts."""
+        plan, config = self.plan, given.config
+        trained = tuple(config.prompts or captioner.prompts)
+        if not plan.ceilings or given.bank != self.bank.sha256:
+            return {}
+        if trained != tuple(dict.fromkeys(queries.prompts)) or plan.coarse != "pooled":
+            return {}
+        own = replace(config, model=path)
+        return ceilings(
+            self.bank, own, queries, plan.split, plan.k, fit=self.fit, progress=self.progress
+        )
 
     def _row(
         self,
