@@ -1,6 +1,6 @@
 """LLaVA-1.5 that chooses how much detail it looks at: bank, training, and generation with both.
 
-On one graphics card with 24 GB, from COCO's files (captions and instances of 2017 and the pictures):
+On one graphics card with 24 GB, from COCO's pictures, captions and instances of 2017:
 
     pip install "dsa-env[encoders,agents]"
     python examples/llava_1_5.py --root /data/coco --out runs/llava-1.5
