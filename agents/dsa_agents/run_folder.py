@@ -44,7 +44,7 @@ class TrainConfig:
 
     Attributes:
         bank: folder of a feature bank, or ``"embedded"``.
-        direction: ``"text_to_image"`` or ``"image_to_text"``.
+        direction: ``"text_to_image"``, ``"image_to_text"`` or ``"captioning"``.
         k: the k of Recall@k.
         horizon: steps of an episode; 1 is a contextual bandit.
         reward: name of a reward, as `dsa_env.rewards.resolve_reward` takes it.
@@ -52,6 +52,9 @@ class TrainConfig:
         shortlist: candidates per query; None for the environment's default.
         faiss: whether candidates come from a FAISS index, for very large galleries.
         ambiguity: whether the agent sees how many readings the query's text has.
+        model: of captioning, the model that writes: ``"embedded"``, a folder or a hub name.
+        prompts: of captioning, what the model is asked; None for its own list.
+        grid: of captioning, how many granularities captions are written for.
         algorithm: ``"ppo"``, ``"a2c"``, ``"sac"``, ``"td3"`` or ``"tqc"``.
         hyperparameters: what differs from the algorithm's defaults; a run's own configuration
             holds all of them.
@@ -72,6 +75,9 @@ class TrainConfig:
     shortlist: int | None = None
     faiss: bool = False
     ambiguity: bool = False
+    model: str = "embedded"
+    prompts: tuple[str, ...] | None = None
+    grid: int = 11
     algorithm: str = "ppo"
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     timesteps: int | None = None
@@ -87,7 +93,9 @@ class TrainConfig:
         for name in values:
             if name not in names:
                 raise unknown("field of a run's configuration", name, names)
-        return cls(**{**values, "seeds": tuple(values.get("seeds", (0,)))})
+        lists = {"seeds": (0,), "prompts": None} | values
+        tuples = {name: lists[name] and tuple(lists[name]) for name in ("seeds", "prompts")}
+        return cls(**{**values, **tuples})
 
     def core(self, bank: FeatureBank, split: str) -> RetrievalCore:
         """The environment's core on a split of a bank, as this configuration wants it."""
@@ -104,11 +112,24 @@ class TrainConfig:
             self.shortlist,
             self.faiss,
             ambiguity=self.ambiguity,
+            model=self.model,
+            prompts=self.prompts,
+            grid=self.grid,
         )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the queries of this direction depend on beside bank and split."""
+        from dsa_env.directions import DIRECTIONS
+
+        names = [item.name for item in fields(self)]
+        known = DIRECTIONS[self.direction].options
+        return {name: getattr(self, name) for name in known if name in names}
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON can hold them."""
-        return {**asdict(self), "seeds": list(self.seeds)}
+        values = asdict(self)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
 @dataclass(frozen=True)
