@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from tests.dsa_env.encoders.small_models import SAVERS
 
 if TYPE_CHECKING:
@@ -24,6 +26,13 @@ def save_captioner(folder: Path, family: str) -> Path:
     }
     kind, image = kinds[family]
     model = kind.from_pretrained(folder)
+    if family == "blip2":  # room for whole captions
+        config = model.config
+        config.text_config.max_position_embeddings = 128
+        state = {name: v for name, v in model.state_dict().items() if "embed_positions" not in name}
+        torch.manual_seed(0)
+        model = kind(config)
+        model.load_state_dict(state, strict=False)
     if image is not None:
         tokenizer.add_special_tokens({"additional_special_tokens": [image]})
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
