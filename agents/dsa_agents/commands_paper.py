@@ -98,10 +98,7 @@ def benchmark(
         typer.Option(
             help="Interleaved rounds behind the times; 0 measures none.", rich_help_panel=SIZE
         ),
-    ] = 20,
-    tokens: Annotated[
-        int, typer.Option(help="Where a caption ends at the latest.", rich_help_panel=SIZE)
-    ] = 64,
+    ] = 30,
     coarse: Annotated[
         str,
         typer.Option(
@@ -136,7 +133,7 @@ def benchmark(
     from dsa_agents.benchmark.plan import Plan, sort_words
     from dsa_agents.benchmark.report import write_report
     from dsa_agents.benchmark.run import run_benchmark
-    from dsa_agents.benchmark.tables import print_benchmark
+    from dsa_agents.benchmark.terminal import print_benchmark
     from dsa_agents.commands import import_from_here, parse_seeds, print_json
 
     given, controllers = sort_words(models or [], controller or [], more or [])
@@ -148,7 +145,6 @@ def benchmark(
         grid=grid,
         ceilings=ceilings,
         batch=batch,
-        max_new_tokens=tokens,
         rounds=rounds,
         resamples=bootstrap,
         seed=seed,

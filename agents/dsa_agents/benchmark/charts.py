@@ -25,10 +25,10 @@ from dsa_agents.benchmark.metrics import (
 )
 from dsa_agents.plots import save_plot
 
-# Okabe and Ito's palette.
+# Okabe and Ito's palette, and greys for what learns nothing.
 COLOURS = {
-    NATIVE: "#7F7F7F",
-    FIXED: "#000000",
+    NATIVE: "#B8B8B8",
+    FIXED: "#6E6E6E",
     DSA: "#D55E00",
     FULL: "#0072B2",
     ORACLE: "#009E73",
@@ -52,7 +52,8 @@ CAPTIONS = {
 
 def write_charts(results: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     """Draw every chart that there are numbers for into PNG files; name -> file."""
-    models, recall = results["models"], results["recall"]
+    recall = results["recall"]
+    models = {name: one for name, one in results["models"].items() if one["rows"]}
     drawings: dict[str, Callable[[Axes], Any]] = {}
     for name, metric in (
         ("recall", recall),
@@ -89,10 +90,11 @@ def _metric(axes: Axes, *, models: Mapping[str, Any], metric: str) -> None:
             axes.bar(x, float(summary["mean"] or 0), width * 0.92, color=COLOURS[row], alpha=0.85)
             if summary["low"] is not None:
                 axes.errorbar(
-                    x, float(summary["mean"] or 0), _reach(summary), ecolor="#333333", elinewidth=1
+                    x, float(summary["mean"] or 0), _reach(summary), ecolor="#111111", elinewidth=1
                 )
         axes.bar(0, 0, color=COLOURS[row], alpha=0.85, label=ROWS[row][0])
     axes.set_xticks(range(len(models)), list(models))
+    axes.set_xlim(-0.6, len(models) - 0.4)
     axes.grid(visible=False, axis="x")
     axes.set_ylabel(say(metric))
     axes.set_title(say(metric)[0].upper() + say(metric)[1:])
@@ -117,6 +119,7 @@ def _overhead(axes: Axes, *, models: Mapping[str, Any]) -> None:
     axes.plot([], [], "D", color="#000000", label="end to end")
     axes.axhline(0, color="#555555", linewidth=0.8)
     axes.set_xticks(range(len(shown)), [title for title, _ in shown])
+    axes.set_xlim(-0.6, len(shown) - 0.4)
     axes.grid(visible=False, axis="x")
     axes.set_ylabel("% of native generation")
     axes.set_title("What DSA costs")
@@ -136,7 +139,7 @@ def _predicted(axes: Axes, *, models: Mapping[str, Any], recall: str) -> None:
         )
     axes.axvline(0, color="#555555", linewidth=0.8)
     axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(f"change of the gain in {say(recall)}")
     axes.set_title("Where granularity helps")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,13 @@ def open_controllers(path: str, seeds: tuple[int, ...] | None = None) -> Control
     config = replace(TrainConfig(), **given, algorithm=str(known.get("algorithm", "unknown")))
     seed, bank = int(known.get("seed", -1)), known.get("bank_sha256")
     return Controllers(path, (controller,), config, (seed,), bank, None)
+
+
+def beside(controller: GranularityController, model: Any) -> GranularityController:
+    """The controller on a model's device; a copy of it where that is not a processor."""
+    if model.device.type == "cpu":
+        return controller
+    return copy.deepcopy(controller).to(model.device)
 
 
 def why_not(controllers: Controllers, captioner: Captioner) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dsa_agents.benchmark.plan import MAX_NEW_TOKENS
 from dsa_agents.benchmark.timing import (
     Work,
     interleaved,
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
     from dsa_env.captioning.captioner import Captioner
     from dsa_env.controller import GranularityController
 
-MOST_TOKENS = 64
 QUICK = 5
 """How often the small parts are timed for each round: they are short, and so noisier."""
+FASTEST_OF = 2
+"""Runs of each generation in a round; the fastest counts."""
+LONGEST = 150.0
+"""Seconds after which no further round of generations begins."""
 
 
 def measure_speed(
@@ -37,7 +41,7 @@ def measure_speed(
     prompt: str,
     *,
     rounds: int = 20,
-    max_new_tokens: int = MOST_TOKENS,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Pictures a second from pictures in memory to captions, preparation included.
@@ -67,7 +71,7 @@ def measure_speed(
     with _one_thread():
         work = {name: caption(granularity) for name, granularity in given.items()}
         wait = synchroniser(captioner.model.device)
-        times = interleaved(work, rounds, seed=seed, synchronise=wait)
+        times = interleaved(work, rounds, seconds=LONGEST, seed=seed, synchronise=wait)
     return {name: size / float(np.median(values)) for name, values in times.items()}
 
 
@@ -79,7 +83,7 @@ def measure_overhead(
     prompt: str,
     *,
     rounds: int = 20,
-    max_new_tokens: int = MOST_TOKENS,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     seed: int = 0,
 ) -> dict[str, Any]:
     """How much longer generation takes with the controller attached, at equal lengths and as it is.
@@ -128,6 +132,8 @@ def measure_overhead(
                 "dsa as it is": write(controller, None),
             },
             rounds,
+            fastest_of=FASTEST_OF,
+            seconds=LONGEST,
             seed=seed,
             synchronise=wait,
         )
@@ -142,7 +148,7 @@ def measure_overhead(
         blend = 100 * max(0.0, extra) / median["native"]
     return {
         "batch": len(pictures),
-        "rounds": rounds,
+        "rounds": len(times["native"]),
         "threads": 1,
         "tokens": {name: float(values.mean()) for name, values in lengths.items()},
         "milliseconds": {name: round(value, 4) for name, value in median.items()},

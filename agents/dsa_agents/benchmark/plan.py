@@ -10,6 +10,8 @@ from typing import Any
 from dsa_env.errors import DSAError
 
 EMBEDDED = "llava (embedded)"
+MAX_NEW_TOKENS = 64
+"""Where captions end at the latest; those of the environment do too."""
 NOT_TRAINED = {
     "blip-2": "not trained: no small BLIP-2 ships; give your own with --models blip-2=PATH.",
     "flamingo": "not trained: no small IDEFICS ships; give your own with --models flamingo=PATH.",
@@ -31,6 +33,7 @@ class Plan:
         grid: how many g it is chosen among, equally far apart from 0 to 1.
         ceilings: whether full information and the oracle get rows, where the controller was trained
             on the same bank: captions of the split are then written for the run's whole grid.
+            Needs the environment's `max_new_tokens` and coarse view.
         batch: captions that are written at once.
         max_new_tokens: where a caption ends at the latest.
         rounds: interleaved rounds of the timing.
@@ -50,8 +53,8 @@ class Plan:
     grid: int = 11
     ceilings: bool = True
     batch: int = 64
-    max_new_tokens: int = 64
-    rounds: int = 20
+    max_new_tokens: int = MAX_NEW_TOKENS
+    rounds: int = 30
     timed: int = 32
     resamples: int = 2000
     seed: int = 0

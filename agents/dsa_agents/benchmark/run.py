@@ -13,7 +13,7 @@ import numpy as np
 
 from dsa_agents.benchmark.best_fixed import choose_fixed
 from dsa_agents.benchmark.ceilings import ceilings
-from dsa_agents.benchmark.controllers import Controllers, open_controllers, why_not
+from dsa_agents.benchmark.controllers import Controllers, beside, open_controllers, why_not
 from dsa_agents.benchmark.data import Queries, make_queries, open_dataset
 from dsa_agents.benchmark.metrics import (
     DSA,
@@ -26,7 +26,7 @@ from dsa_agents.benchmark.metrics import (
     SEVERITY,
 )
 from dsa_agents.benchmark.overhead import measure_overhead, measure_speed
-from dsa_agents.benchmark.plan import EMBEDDED, NOT_TRAINED, Plan
+from dsa_agents.benchmark.plan import EMBEDDED, MAX_NEW_TOKENS, NOT_TRAINED, Plan
 from dsa_agents.benchmark.properties import query_properties
 from dsa_agents.benchmark.results import Findings, document
 from dsa_agents.benchmark.scores import Columns, reward_of, text_columns
@@ -216,7 +216,9 @@ class _Benchmark:
         trained = tuple(config.prompts or captioner.prompts)
         if not plan.ceilings or given.bank != self.bank.sha256:
             return {}
-        if trained != tuple(dict.fromkeys(queries.prompts)) or plan.coarse != "pooled":
+        if trained != tuple(dict.fromkeys(queries.prompts)):
+            return {}
+        if (plan.max_new_tokens, plan.coarse) != (MAX_NEW_TOKENS, "pooled"):
             return {}
         own = replace(config, model=path)
         return ceilings(
@@ -259,7 +261,7 @@ class _Benchmark:
         prompt = queries.prompts[0]
         rows = [at for at, asked in enumerate(queries.prompts) if asked == prompt][: plan.timed]
         pictures = queries.pictures(rows)
-        controller = None if given is None else given.each[0]
+        controller = None if given is None else beside(given.each[0], captioner.model)
         rounds, most, seed = plan.rounds, plan.max_new_tokens, plan.seed
         speed = measure_speed(
             captioner, controller, pictures, prompt, rounds=rounds, max_new_tokens=most, seed=seed

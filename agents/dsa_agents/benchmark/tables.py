@@ -1,9 +1,9 @@
-"""The benchmark's tables as rows of text: for the terminal, the page and the Markdown file."""
+"""The benchmark's tables as rows of text, for the page and the Markdown file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dsa_agents.benchmark.metrics import (
     BLEU,
@@ -24,9 +24,6 @@ from dsa_agents.benchmark.metrics import (
 from dsa_agents.benchmark.sentences import percent
 from dsa_agents.verdict import plain, signed
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 Table = tuple[str, list[str], list[list[str]]]
 """Title, headings and rows."""
 NONE = "-"
@@ -34,12 +31,7 @@ NONE = "-"
 
 def tables(results: Mapping[str, Any]) -> list[Table]:
     """The main table, the differences, what DSA costs, and what predicts its gain."""
-    models = results["models"]
-    metrics = [
-        name
-        for name in (results["recall"], BLEU, CIDER, HALLUCINATION, SEVERITY, REWARD)
-        if name not in (SEVERITY, REWARD) or _known(models, name)
-    ]
+    models, metrics = results["models"], metrics_of(results)
     found: list[Table] = [_main(models, metrics), _about(models)]
     differences = _differences(models, metrics)
     if differences:
@@ -47,7 +39,7 @@ def tables(results: Mapping[str, Any]) -> list[Table]:
     relative = _differences(models, metrics, relative=True)
     if relative:
         found.append(("The same as a change in per cent", ["", *map(say, metrics)], relative))
-    costs = [row for name, one in models.items() for row in _costs(name, one["cost"])]
+    costs = [row for name, one in models.items() for row in cost_rows(name, one["cost"])]
     if costs:
         headings = ["", "batch", "native ms", "DSA ms", "equal lengths", "as it is", "tokens",
                     "controller", "features", "blend"]  # fmt: skip
@@ -65,9 +57,14 @@ def caption(results: Mapping[str, Any]) -> str:
     )
 
 
-def _known(models: Mapping[str, Any], metric: str) -> bool:
-    """Whether any row has a metric."""
-    return any(metric in row["metrics"] for one in models.values() for row in one["rows"].values())
+def metrics_of(results: Mapping[str, Any]) -> list[str]:
+    """The metrics of the main table, in order: severity and reward where any row has them."""
+    rows = [row for one in results["models"].values() for row in one["rows"].values()]
+    return [
+        name
+        for name in (results["recall"], BLEU, CIDER, HALLUCINATION, SEVERITY, REWARD)
+        if name not in (SEVERITY, REWARD) or any(name in row["metrics"] for row in rows)
+    ]
 
 
 def _main(models: Mapping[str, Any], metrics: list[str]) -> Table:
@@ -78,7 +75,7 @@ def _main(models: Mapping[str, Any], metrics: list[str]) -> Table:
             rows.append([name, *[NONE] * (len(headings) - 1)])
         for row, values in one["rows"].items():
             cells = [_cell(values["metrics"], metric) for metric in metrics]
-            rows.append([f"{name}, {ROWS[row][0]}", *cells, *_speed(one, row)])
+            rows.append([f"{name}, {ROWS[row][0]}", *cells, *speed_cells(one, row)])
     return "Native and with DSA", headings, rows
 
 
@@ -98,7 +95,7 @@ def _cell(metrics: Mapping[str, Any], name: str, digits: int = 3) -> str:
     return NONE if found is None or found["mean"] is None else plain(found, digits)
 
 
-def _speed(one: Mapping[str, Any], row: str) -> list[str]:
+def speed_cells(one: Mapping[str, Any], row: str) -> list[str]:
     """Images a second, training time and overhead, where a row has them."""
     cost, controller = one["cost"] or {}, one.get("controller") or {}
     speed = cost.get("images_per_second", {}).get({NATIVE: "native", DSA: "dsa"}.get(row, ""))
@@ -131,7 +128,8 @@ def _differences(
     return rows
 
 
-def _costs(name: str, cost: Mapping[str, Any] | None) -> list[list[str]]:
+def cost_rows(name: str, cost: Mapping[str, Any] | None) -> list[list[str]]:
+    """A row for every batch size whose overhead was measured."""
     rows = []
     for one in (cost or {}).get("batches", []):
         ms, parts, over = one["milliseconds"], one["breakdown_percent"], one["overhead_percent"]
@@ -143,7 +141,7 @@ def _costs(name: str, cost: Mapping[str, Any] | None) -> list[list[str]]:
                 f"{ms['dsa']:.1f}",
                 percent(over["equal_tokens"]),
                 percent(over["as_is"]),
-                f"{one['tokens']['native']:.1f} → {one['tokens']['dsa']:.1f}",
+                f"{one['tokens']['native']:.0f} → {one['tokens']['dsa']:.0f}",
                 *(NONE if parts[part] is None else f"{parts[part]:.2f}%"
                   for part in ("controller", "features", "blend")),
             ]
@@ -171,30 +169,3 @@ def _regressions(results: Mapping[str, Any]) -> list[Table]:
             title = f"{name}: what the gain of DSA over {second} changes with, a standard deviation"
             found.append((title, ["", *map(say, fitted)], rows))
     return found
-
-
-def print_benchmark(results: Mapping[str, Any], console: Console) -> None:
-    """Print the tables and what they mean; an interval stands below its mean."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    console.print(caption(results), highlight=False, markup=False)
-    console.print()
-    for title, headings, rows in tables(results):
-        table = RichTable(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-        for at, name in enumerate(headings):
-            table.add_column(Text(name), justify="right" if at else "left")
-        for row in rows:
-            table.add_row(*(_two_lines(text) for text in row))
-        console.print(Text(title, "bold"), table, "", sep="\n")
-    for sentence in results["sentences"]:
-        console.print(f"• {sentence}", highlight=False, markup=False)
-
-
-def _two_lines(text: str) -> Any:
-    """A mean, and below it its interval."""
-    from rich.text import Text
-
-    mean, bracket, interval = text.partition(" [")
-    return Text(f"{mean}\n").append(f"[{interval}", "dim") if bracket else Text(text)

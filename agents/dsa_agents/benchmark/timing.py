@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,13 +17,17 @@ Floats = NDArray[np.float64]
 Work = Callable[[], object]
 
 WARM_UP = 2
+ENOUGH = 5
+"""Rounds, however long they take."""
 
 
 def interleaved(
     work: Mapping[str, Work],
     rounds: int,
     *,
+    fastest_of: int = 1,
     warm_up: int = WARM_UP,
+    seconds: float = math.inf,
     seed: int = 0,
     synchronise: Callable[[], object] | None = None,
 ) -> dict[str, Floats]:
@@ -33,23 +38,33 @@ def interleaved(
 
     Args:
         work: by name.
-        rounds: that count.
+        rounds: that count, at most.
+        fastest_of: runs of each piece in a round, one after the other; the fastest counts.
         warm_up: rounds before them that do not.
+        seconds: after these no further round begins, once there are `ENOUGH`.
         seed: of the orders.
         synchronise: waits for a device to be done, before each look at the clock.
     """
     rng, names = np.random.default_rng(seed), list(work)
     times: dict[str, list[float]] = {name: [] for name in names}
     wait = synchronise or (lambda: None)
+    began = time.perf_counter()
     for turn in range(-warm_up, rounds):
+        if turn >= ENOUGH and time.perf_counter() - began > seconds:
+            break
         for at in rng.permutation(len(names)):
-            wait()
-            started = time.perf_counter()
-            work[names[at]]()
-            wait()
+            found = min(_seconds(work[names[at]], wait) for _ in range(fastest_of))
             if turn >= 0:
-                times[names[at]].append(time.perf_counter() - started)
+                times[names[at]].append(found)
     return {name: np.array(values) for name, values in times.items()}
+
+
+def _seconds(work: Work, wait: Callable[[], object]) -> float:
+    wait()
+    started = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - started
 
 
 def relative_cost(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsa_agents.benchmark.controllers import beside
 from dsa_agents.benchmark.data import Queries
 from dsa_env.controller import GranularityController
 from dsa_env.errors import DSAError
@@ -101,9 +102,10 @@ def _write(
 ) -> dict[str, Any]:
     """The captions of some queries, and the g of each."""
     pictures, prompts = queries.pictures(rows), [queries.prompts[row] for row in rows]
-    told = captioner.captions(
-        pictures, prompts, granularity, batch=batch, max_new_tokens=max_new_tokens
-    )
+    given: Any = granularity
+    if isinstance(granularity, GranularityController):
+        given = beside(granularity, captioner.model)
+    told = captioner.captions(pictures, prompts, given, batch=batch, max_new_tokens=max_new_tokens)
     if isinstance(granularity, GranularityController):
         text, image = captioner.observe(pictures, prompts, batch=batch)
         seen = {"text": text, "image": image}

@@ -23,7 +23,7 @@ from tests.agents.benchmark.small_captioners import draw_bank, save_captioner
 ENTRY = EntryPoint("benchmark", "dsa_agents.commands_paper:benchmark", cli.GROUP)
 PROMPTS = ("a small red cube", "two large blue spheres beside a cube")
 PLAN = Plan(
-    prompts=PROMPTS, grid=3, batch=8, max_new_tokens=6, rounds=2, timed=3, resamples=50
+    prompts=PROMPTS, grid=3, batch=8, rounds=2, timed=3, resamples=50
 )  # fmt: skip
 WIDTHS = {"llava": (48, 96), "blip2": (48, 96), "idefics": (48, 64)}
 
@@ -169,7 +169,7 @@ def test_the_command_prints_one_json_document(
     bank: FeatureBank, models: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [
-        "benchmark", "--dataset", str(bank.path), "--pictures", "2", "--tokens", "4",
+        "benchmark", "--dataset", str(bank.path), "--pictures", "2",
         "--rounds", "0", "--bootstrap", "20", "--prompt", "a small red cube", "--out",
         str(tmp_path), "--json", "--models", f"a={models['llava-1.5']}", f"b={models['blip-2']}",
     ]  # fmt: skip

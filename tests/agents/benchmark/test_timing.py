@@ -43,3 +43,10 @@ def test_medians_are_told_in_milliseconds() -> None:
 
 def test_a_processor_needs_no_waiting() -> None:
     assert synchroniser("cpu") is None
+
+
+def test_the_fastest_of_some_runs_counts_and_time_ends_the_rounds() -> None:
+    done: list[str] = []
+    times = interleaved({"a": lambda: done.append("a")}, 50, fastest_of=3, warm_up=0, seconds=0.0)
+    assert len(times["a"]) == 5
+    assert len(done) == 15
