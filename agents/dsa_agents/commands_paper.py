@@ -99,18 +99,20 @@ def benchmark(
             help="Interleaved rounds behind the times; 0 measures none.", rich_help_panel=SIZE
         ),
     ] = 30,
-    coarse: Annotated[
-        str,
-        typer.Option(
-            help="The coarse view inside the models: pooled, or layer:K.", rich_help_panel=RUN
-        ),
-    ] = "pooled",
     device: Annotated[
-        str, typer.Option(help="Torch device of the models.", rich_help_panel=RUN)
-    ] = "cpu",
+        str | None,
+        typer.Option(
+            help="Torch device of the models.  [default: a graphics card where there is one]",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     dtype: Annotated[
-        str, typer.Option(help="float32, bf16 or fp16.", rich_help_panel=RUN)
-    ] = "float32",
+        str | None,
+        typer.Option(
+            help="float32, bf16 or fp16.  [default: the model's own on a card, else float32]",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     batch: Annotated[
         int, typer.Option(help="Captions that are written at once.", rich_help_panel=RUN)
     ] = 64,
@@ -150,7 +152,6 @@ def benchmark(
         seed=seed,
         device=device,
         dtype=dtype,
-        coarse=coarse,
     )
     import_from_here()
     results = run_benchmark(

@@ -15,6 +15,7 @@ from PIL import Image
 
 from dsa_env.bank.feature_bank import resolve_bank
 from dsa_env.bank.format import MANIFEST
+from dsa_env.build import lacks_hallucination_detector
 from dsa_env.captioning.written import picture_files, read_picture
 from dsa_env.datasets.registry import DATASETS
 from dsa_env.encoders import EMBEDDED
@@ -87,7 +88,7 @@ def open_dataset(
             raise DSAError(f"{name} holds no {MANIFEST}, so it is no bank; make one by dsa build.")
         raise unknown("dataset", name, ["embedded", *DATASETS])
     target = out / BANK
-    if not (target / MANIFEST).is_file():
+    if not (target / MANIFEST).is_file() or lacks_hallucination_detector(resolve_bank(target)):
         from dsa_env.commands import build
 
         with redirect_stdout(sys.stderr):  # the command tells its own result there

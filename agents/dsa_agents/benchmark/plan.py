@@ -33,16 +33,16 @@ class Plan:
         grid: how many g it is chosen among, equally far apart from 0 to 1.
         ceilings: whether full information and the oracle get rows, where the controller was trained
             on the same bank: captions of the split are then written for the run's whole grid.
-            Needs the environment's `max_new_tokens` and coarse view.
+            Needs the environment's `max_new_tokens`.
         batch: captions that are written at once.
         max_new_tokens: where a caption ends at the latest.
         rounds: interleaved rounds of the timing.
         timed: pictures of its batch.
         resamples: behind the intervals.
         seed: of drawn pictures, resamples and rounds.
-        device: torch device of the models.
-        dtype: ``"float32"``, ``"bf16"`` or ``"fp16"``.
-        coarse: the coarse view inside the models; ``"pooled"`` or ``"layer:K"``.
+        device: torch device of the models; None for a graphics card where there is one.
+        dtype: ``"float32"``, ``"bf16"`` or ``"fp16"``; None for the model's own on a card, else
+            float32, as the environment has it.
     """
 
     split: str = "test"
@@ -58,9 +58,8 @@ class Plan:
     timed: int = 32
     resamples: int = 2000
     seed: int = 0
-    device: str = "cpu"
-    dtype: str = "float32"
-    coarse: str = "pooled"
+    device: str | None = None
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers.
