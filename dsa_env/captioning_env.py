@@ -95,7 +95,7 @@ class CaptioningEnv(CoreEnv):
 
     As in ``DSA/Retrieval-v0``: ``rank`` and ``recall`` of self-retrieval, ``severity`` of the
     caption on its own picture, ``retrieved`` the picture that the caption finds.
-    ``oracle_reward`` and ``regret`` are NaN with ``live``.
+    ``oracle_reward`` and ``regret`` are left out with ``live``.
 
     ## Vector version
 

@@ -264,20 +264,25 @@ class RetrievalCore:
         return Step(raw.astype(np.float64), outcome, lambda: self._info(raw, terms, outcome))
 
     def _info(self, raw: NDArray[Any], terms: Terms, outcome: Outcome) -> dict[str, Any]:
-        """The info of a step: name -> [B] array, ``reward_terms`` a dict of such."""
+        """The info of a step: name -> [B] array, ``reward_terms`` a dict of such.
+
+        Nothing is said of an oracle where outcomes are found on demand.
+        """
         values, query = raw.astype(np.float64), outcome.query
-        oracle_reward = self.oracle()[0][query]
-        return {
+        info: dict[str, Any] = {
             "query": query.astype(np.int64),
             "rank": outcome.rank.astype(np.float64),
             "recall": outcome.recall.astype(np.float64),
             "severity": outcome.severity.astype(np.float64),
             "granularity": outcome.granularity.astype(np.float64),
             "retrieved": outcome.retrieved.astype(np.int64),
-            "oracle_reward": oracle_reward,
-            "regret": oracle_reward - values if values.ndim == 1 else oracle_reward.copy(),
-            "reward_terms": {name: term.astype(np.float64) for name, term in terms.items()},
         }
+        if self.retrieval.curves is not None:
+            oracle_reward = self.oracle()[0][query]
+            info["oracle_reward"] = oracle_reward
+            info["regret"] = oracle_reward - values if values.ndim == 1 else oracle_reward.copy()
+        info["reward_terms"] = {name: term.astype(np.float64) for name, term in terms.items()}
+        return info
 
     def oracle(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The best reward of each query and a g that earns it, over all g in [0, 1].

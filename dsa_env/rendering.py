@@ -164,12 +164,8 @@ def _numbers(value: Any, info: dict[str, Any]) -> dict[str, str]:
     numbers = {"rank": f"{rank:.0f}" if rank == int(rank) else f"{rank:.1f}"}
     if np.ndim(value):
         return {**numbers, "reward": "(" + ", ".join(f"{part:+.2f}" for part in value) + ")"}
-    oracle, regret = float(info["oracle_reward"][0]), float(info["regret"][0])
     numbers["reward"] = f"{value:+.2f}"
-    if np.isnan(oracle):
-        return numbers
-    return {
-        **numbers,
-        "oracle": f"{oracle:+.2f}",
-        "regret": f"{regret:.2f}",
-    }
+    if "oracle_reward" in info:
+        numbers["oracle"] = f"{float(info['oracle_reward'][0]):+.2f}"
+        numbers["regret"] = f"{float(info['regret'][0]):.2f}"
+    return numbers

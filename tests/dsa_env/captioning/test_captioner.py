@@ -178,7 +178,7 @@ def test_a_model_without_its_processor_is_refused(
 ) -> None:
     for name in ("config.json", "model.safetensors"):
         shutil.copy(Path(folder_of_captioner("llava")) / name, tmp_path)
-    with pytest.raises(DSAError, match="captioner .* processor"):
+    with pytest.raises(DSAError, match=r"captioner .* processor"):
         Captioner.load(str(tmp_path))
 
 
