@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dsa_agents.full_information import Fit
 
 RESULTS = "results.json"
+NEEDED = ("sacrebleu", "statsmodels")
 
 
 def run_benchmark(
@@ -64,7 +66,10 @@ def run_benchmark(
 
     Raises:
         DSAError: when the dataset, a model or a controller cannot be used, naming what to do.
+        ModuleNotFoundError: without sacrebleu or statsmodels.
     """
+    for name in NEEDED:  # what is missing is told before any work
+        import_module(name)
     chosen, started = plan or Plan(), time.perf_counter()
     wanted = dict(models or {EMBEDDED: "embedded"})
     paths = dict(controllers or {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,12 +74,11 @@ def write_captions(
     starts = range(0, len(queries), PART)
     kept = [_kept(folder, start, key, queries) for start in starts]
     done = sum(len(part["captions"]) for part in kept if part is not None)
-    todo = bar(title, len(queries), done) if progress and done < len(queries) else None
-    shown = todo.__enter__() if todo is not None else None
-    try:
+    shows = progress and done < len(queries)
+    with bar(title, len(queries), done) if shows else nullcontext() as shown:
         for start, part in zip(starts, kept, strict=True):
-            rows = list(range(start, min(start + PART, len(queries))))
             if part is None:
+                rows = list(range(start, min(start + PART, len(queries))))
                 part = _write(captioner, queries, rows, granularity, batch, max_new_tokens)
                 content = {"key": key, "of": _digest(queries, rows), **part}
                 write_json(folder / f"{start:07d}.json", content)
@@ -86,9 +86,6 @@ def write_captions(
                     shown.advance(len(rows))
             captions += part["captions"]
             chosen += part["granularity"]
-    finally:
-        if todo is not None:
-            todo.__exit__(None, None, None)
     return Written(captions, np.array(chosen, dtype=np.float32))
 
 
