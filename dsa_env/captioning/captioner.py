@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from dsa_env.captioning.families import PART, Family, find_family, model_identity
+from dsa_env.captioning.families import PART, Family, find_family, model_identity, own_prompts
 from dsa_env.controller import GranularityController
 from dsa_env.encoders import model_folder
 from dsa_env.encoders.loading import frozen, loading
@@ -51,7 +51,7 @@ class Captioner:
         self.name = name
         self.model = model
         self.processor = processor
-        self.prompts = family.prompts
+        self.prompts = own_prompts(name)
         self.coarse = coarse
         self.identity = captioner_identity(name, coarse=coarse, dtype=str(model.dtype))
         self._family = family

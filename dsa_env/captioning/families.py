@@ -12,10 +12,12 @@ from typing import Any
 
 from dsa_env.encoders import model_folder
 from dsa_env.errors import DSAError
-from dsa_env.files import sha256_file
+from dsa_env.files import read_json, sha256_file
 
 PART = "llava"
 """Which of the embedded models writes captions."""
+PROMPTS = "prompts.json"
+"""Where a model's folder may hold a list of what it is asked by default."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Family:
     Attributes:
         model_class: its name in transformers.
         form: from a prompt to what the processor is given, where it has no chat template.
-        prompts: what is asked by default.
+        prompts: what is asked where a model has no list of its own.
     """
 
     model_class: str
@@ -72,6 +74,21 @@ def find_family(name: str) -> Family:
             f"{', '.join(FAMILIES)}."
         )
     return FAMILIES[kind]
+
+
+def own_prompts(name: str) -> tuple[str, ...]:
+    """What a model is asked by default: the list in its folder, else its family's.
+
+    Raises:
+        DSAError: the list is no list of texts.
+    """
+    file = Path(model_folder(name, PART)) / PROMPTS
+    if not file.is_file():
+        return find_family(name).prompts
+    found = read_json(file)
+    if not isinstance(found, list) or not found or not all(isinstance(one, str) for one in found):
+        raise DSAError(f"{file} must be a list of prompts; write them as JSON, or remove it.")
+    return tuple(found)
 
 
 def own_dtype(name: str) -> str:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dsa_env.captioning.families import model_identity
+from dsa_env.captioning.families import model_identity, own_prompts
 from dsa_env.captioning.judge import Judge, Judged
 from dsa_env.captioning.written import (
     COARSE,
     Written,
-    default_prompts,
     load_captioner,
     picture_files,
     read_picture,
@@ -264,7 +263,7 @@ def _remember(key: str, retrieval: Retrieval) -> None:
 
 def _asked(model: str, prompts: Sequence[str] | None) -> tuple[str, ...]:
     """The prompts, checked."""
-    asked = default_prompts(model) if prompts is None else tuple(prompts)
+    asked = own_prompts(model) if prompts is None else tuple(prompts)
     if not asked or len(asked) > MOST_PROMPTS or len(set(asked)) < len(asked):
         raise DSAError(
             f"prompts must be 1 to {MOST_PROMPTS} different texts, got {list(asked)[:8]}."

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dsa_env.captioning.families import find_family, model_bytes, model_identity, own_dtype
+from dsa_env.captioning.families import model_bytes, model_identity, own_dtype
 from dsa_env.errors import BankError, DSAError
 from dsa_env.files import read_json, write_json, write_npy
 from dsa_env.progress import bar
@@ -141,11 +141,6 @@ def read_picture(file: Path) -> Image.Image:
             return picture.convert("RGB")
     except OSError as error:
         raise BankError(f"The picture {file} cannot be read ({error}); put it back.") from None
-
-
-def default_prompts(model: str) -> tuple[str, ...]:
-    """What a model is asked where nobody says otherwise; reads its configuration alone."""
-    return find_family(model).prompts
 
 
 @lru_cache(maxsize=1)

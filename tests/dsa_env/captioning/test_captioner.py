@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from dsa_env.captioning.captioner import Captioner, captioner_identity
-from dsa_env.captioning.families import FAMILIES, find_family
+from dsa_env.captioning.families import FAMILIES, find_family, own_prompts
 from dsa_env.controller import GranularityController
 from dsa_env.errors import DSAError
 
@@ -180,6 +180,17 @@ def test_a_model_without_its_processor_is_refused(
         shutil.copy(Path(folder_of_captioner("llava")) / name, tmp_path)
     with pytest.raises(DSAError, match=r"captioner .* processor"):
         Captioner.load(str(tmp_path))
+
+
+def test_a_model_may_bring_its_own_prompts(folder_of_captioner: Folder, tmp_path: Path) -> None:
+    folder = folder_of_captioner("llava")
+    assert own_prompts(folder) == FAMILIES["llava"].prompts
+    shutil.copytree(folder, tmp_path / "own")
+    (tmp_path / "own" / "prompts.json").write_text('["a", "b?"]')
+    assert own_prompts(str(tmp_path / "own")) == ("a", "b?")
+    (tmp_path / "own" / "prompts.json").write_text('{"a": 1}')
+    with pytest.raises(DSAError, match="must be a list of prompts"):
+        own_prompts(str(tmp_path / "own"))
 
 
 def test_a_family_is_found_by_the_configuration_alone(folder_of_captioner: Folder) -> None:
