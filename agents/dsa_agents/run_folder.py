@@ -248,14 +248,29 @@ def open_bank(
     provenance: dict[str, Any],
     bank: str | Path | FeatureBank | None = None,
 ) -> FeatureBank:
-    """The bank of a run; `DSAError` when its data is not what the run was trained on."""
+    """The bank of a run; `DSAError` when its data is not what the run was trained on.
+
+    The same of the model whose captions a run was trained on.
+    """
     opened = resolve_bank(config.bank if bank is None else bank)
     if opened.sha256 != provenance["bank_sha256"]:
         raise DSAError(
             f"{folder} was trained on another bank (data hash {provenance['bank_sha256'][:12]}, "
             f"this one has {opened.sha256[:12]}); give the original bank or train again."
         )
+    if provenance.get("model_identity") != _model_identity(config):
+        raise DSAError(
+            f"{folder} was trained on the captions of another model than {config.model} is now; "
+            "put the original back or train again."
+        )
     return opened
+
+
+def _model_identity(config: TrainConfig) -> str | None:
+    """What the model that writes captions is; None where none does."""
+    from dsa_env.captioning.families import model_identity
+
+    return model_identity(config.model) if "model" in config.options else None
 
 
 def check_free(folder: Path) -> None:
@@ -268,7 +283,10 @@ def check_free(folder: Path) -> None:
 def create_run(folder: Path, config: TrainConfig, bank: FeatureBank, torch_threads: int) -> None:
     """Start a run's folder; `DSAError` when the folder is already in use."""
     check_free(folder)
-    write_json(folder / PROVENANCE, describe_provenance(bank, torch_threads, sys.argv))
+    provenance = describe_provenance(bank, torch_threads, sys.argv)
+    if (identity := _model_identity(config)) is not None:
+        provenance["model_identity"] = identity
+    write_json(folder / PROVENANCE, provenance)
     write_json(folder / CONFIG, config.to_json())
 
 

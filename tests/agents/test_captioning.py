@@ -96,6 +96,14 @@ def test_an_evaluation_says_that_there_is_no_null_oracle(run: RunFolder, tmp_pat
     assert PROMPTS[0] in told.getvalue()
 
 
+def test_a_run_of_a_model_that_has_changed_is_not_opened(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsa_env.captioning.families.model_identity", lambda name: "another")
+    with pytest.raises(DSAError, match="captions of another model"):
+        RunFolder.open(run.path)
+
+
 def test_prompts_are_the_kinds_of_queries(run: RunFolder) -> None:
     core = run.config.core(run.bank, "validation")
     names, code = query_groups(core)

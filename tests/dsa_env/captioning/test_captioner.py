@@ -137,6 +137,16 @@ def test_questions_and_beginnings_have_their_own_form_in_blip_2() -> None:
     assert form("a photo of") == "a photo of"
 
 
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_half_precision_works(family: str, folder_of_captioner: Folder, pictures: Pictures) -> None:
+    captioner = Captioner.load(folder_of_captioner(family), dtype="bf16")
+    native = captioner.captions(pictures, ask(6), **SETTINGS)
+    assert captioner.captions(pictures, ask(6), 1.0, **SETTINGS) == native
+    text, image = captioner.observe(pictures, ask(6))
+    assert text.dtype == image.dtype == np.float32
+    assert len(captioner.captions(pictures, ask(6), a_controller(captioner), **SETTINGS)) == 6
+
+
 def test_identity_follows_everything_that_decides_captions(
     folder_of_captioner: Folder, captioner_of: Loaded, tmp_path: Path
 ) -> None:
