@@ -1,7 +1,7 @@
 """Environments in which an agent learns how much detail a frozen vision-language model should use.
 
-Importing this package registers ``DSA/Retrieval-v0`` with Gymnasium and loads nothing but numpy
-and gymnasium; everything else is loaded when it is first asked for.
+Importing this package registers ``DSA/Retrieval-v0`` and ``DSA/Captioning-v0`` with Gymnasium and
+loads nothing but numpy and gymnasium; everything else is loaded when it is first asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import gymnasium as gym
 
 if TYPE_CHECKING:
     from dsa_env.bank import FeatureBank
+    from dsa_env.captioning.captioner import Captioner
+    from dsa_env.captioning_env import CaptioningEnv, CaptioningVectorEnv
     from dsa_env.controller import GranularityController
     from dsa_env.env import RetrievalEnv
     from dsa_env.errors import BankError, DSAError
@@ -24,8 +26,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CAPTIONING_ID",
     "ENV_ID",
     "BankError",
+    "Captioner",
+    "CaptioningEnv",
+    "CaptioningVectorEnv",
     "ClippedReward",
     "DSAError",
     "FeatureBank",
@@ -41,9 +47,13 @@ __all__ = [
 ]
 
 ENV_ID = "DSA/Retrieval-v0"
+CAPTIONING_ID = "DSA/Captioning-v0"
 
 _HOMES = {
     "BankError": "dsa_env.errors",
+    "Captioner": "dsa_env.captioning.captioner",
+    "CaptioningEnv": "dsa_env.captioning_env",
+    "CaptioningVectorEnv": "dsa_env.captioning_env",
     "ClippedReward": "dsa_env.rewards",
     "DSAError": "dsa_env.errors",
     "FeatureBank": "dsa_env.bank",
@@ -60,12 +70,16 @@ _HOMES = {
 
 def register() -> None:
     """Register the environments with Gymnasium; calling it again changes nothing."""
-    if ENV_ID not in gym.registry:
-        gym.register(
-            id=ENV_ID,
-            entry_point="dsa_env.env:RetrievalEnv",
-            vector_entry_point="dsa_env.vector:RetrievalVectorEnv",
-        )
+    for name, single, vector in (
+        (ENV_ID, "dsa_env.env:RetrievalEnv", "dsa_env.vector:RetrievalVectorEnv"),
+        (
+            CAPTIONING_ID,
+            "dsa_env.captioning_env:CaptioningEnv",
+            "dsa_env.captioning_env:CaptioningVectorEnv",
+        ),
+    ):
+        if name not in gym.registry:
+            gym.register(id=name, entry_point=single, vector_entry_point=vector)
 
 
 def __getattr__(name: str) -> Any:

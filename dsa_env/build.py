@@ -167,6 +167,7 @@ def _describe(models: Models, settings: BuildSettings) -> dict[str, Any]:
             "name": encoder.name,
             "class": encoder.model_class,
             "revision": encoder.revision,
+            "text": settings.text,
             "coarse": settings.coarse,
             "regions_by": settings.regions_by,
             "dtype": settings.dtype,

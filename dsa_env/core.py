@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from dsa_env.bank import FeatureBank, resolve_bank
 from dsa_env.bank.format import SPLITS
 from dsa_env.curves.lookup import BINS, clip_actions, first_segments, look_up
+from dsa_env.directions import DIRECTIONS, Options, load_queries
 from dsa_env.errors import DSAError, unknown
 from dsa_env.oracle import best_granularity
 from dsa_env.outcome import Outcome
-from dsa_env.retrieval.shortlist import DIRECTIONS, load_retrieval
 from dsa_env.rewards import Reward, Terms, evaluate, resolve_reward
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class RetrievalCore:
 
     Args:
         bank: a folder, ``"embedded"`` or an open `FeatureBank`.
-        direction: ``"text_to_image"`` or ``"image_to_text"``.
+        direction: ``"text_to_image"``, ``"image_to_text"`` or ``"captioning"``.
         split: which images' queries: ``"pretrain"``, ``"train"``, ``"validation"``, ``"test"``.
         k: cut-off of Recall@k, from 1 to 10.
         horizon: steps per episode; above 1 the observation also holds the current g and the
@@ -69,6 +69,10 @@ class RetrievalCore:
             horizon 1 only.
         ambiguity: whether the observation also says how many readings the query's text has
             (`dsa_env.logic.ambiguity`), which the words alone say; from text to image only.
+        model: this and what follows for captioning alone, see `dsa_env.directions.Options`.
+        prompts: see there.
+        grid: see there.
+        live: see there; at horizon 1 only. There is no oracle then.
 
     Attributes:
         bank: the open `FeatureBank`.
@@ -94,6 +98,10 @@ class RetrievalCore:
         faiss: bool = False,
         observation: str = "features",
         ambiguity: bool = False,
+        model: str = "embedded",
+        prompts: Sequence[str] | None = None,
+        grid: int = 11,
+        live: bool = False,
     ) -> None:
         if observation not in OBSERVATIONS:
             raise unknown("observation", observation, OBSERVATIONS)
@@ -108,20 +116,21 @@ class RetrievalCore:
                 "observation 'index' needs horizon 1: above it the observation changes within an "
                 "episode; use 'features'."
             )
-        if ambiguity and direction != "text_to_image":
-            raise DSAError(
-                "ambiguity is the number of readings of the query's text, but from image to text "
-                "the query is a picture; leave it out."
-            )
+        if live and self.horizon > 1:
+            raise DSAError("live needs horizon 1; leave it out, captions of a grid are kept.")
         self.observation = observation
         self.ambiguity = ambiguity
         self.direction = direction
         self.split = split
         self.reward: Reward = resolve_reward(reward, reward_kwargs)
         self.bank: FeatureBank = resolve_bank(bank)
-        self.retrieval = load_retrieval(
-            self.bank, direction, split, shortlist=shortlist, faiss=faiss
-        )
+        options = Options(shortlist, faiss, model, _prompts(prompts), grid, live)
+        self.retrieval = load_queries(self.bank, direction, split, options)
+        if ambiguity and self.retrieval.asks_pictures:
+            raise DSAError(
+                "ambiguity is the number of readings of the query's text, but in direction "
+                f"{direction!r} the query is a picture; leave it out."
+            )
         if self.k > self.retrieval.k_max:
             raise DSAError(f"k must be at most {self.retrieval.k_max}, got {k}.")
         self._arguments: dict[str, Any] = {
@@ -135,6 +144,10 @@ class RetrievalCore:
             "faiss": faiss,
             "observation": observation,
             "ambiguity": ambiguity,
+            "model": model,
+            "prompts": prompts,
+            "grid": grid,
+            "live": live,
         }
         values, terms, _ = self._probe()
         self.term_names = tuple(terms)
@@ -215,8 +228,10 @@ class RetrievalCore:
     def outcome(self, query: ArrayLike, g: ArrayLike) -> Outcome:
         """What granularity g [B] leads to for the queries [B], each in [0, Q).
 
-        The same as ``retrieval.outcomes``, compiled.
+        The same as ``retrieval.outcomes``, compiled where outcomes are kept as curves.
         """
+        if self.retrieval.curves is None:
+            return self.retrieval.outcomes(query, g, self.k)
         asked = np.ascontiguousarray(query, dtype=np.int64)
         used = np.ascontiguousarray(g, dtype=np.float32)
         if asked.shape != used.shape or asked.ndim != 1:
@@ -249,20 +264,25 @@ class RetrievalCore:
         return Step(raw.astype(np.float64), outcome, lambda: self._info(raw, terms, outcome))
 
     def _info(self, raw: NDArray[Any], terms: Terms, outcome: Outcome) -> dict[str, Any]:
-        """The info of a step: name -> [B] array, ``reward_terms`` a dict of such."""
+        """The info of a step: name -> [B] array, ``reward_terms`` a dict of such.
+
+        Nothing is said of an oracle where outcomes are found on demand.
+        """
         values, query = raw.astype(np.float64), outcome.query
-        oracle_reward = self.oracle()[0][query]
-        return {
+        info: dict[str, Any] = {
             "query": query.astype(np.int64),
             "rank": outcome.rank.astype(np.float64),
             "recall": outcome.recall.astype(np.float64),
             "severity": outcome.severity.astype(np.float64),
             "granularity": outcome.granularity.astype(np.float64),
             "retrieved": outcome.retrieved.astype(np.int64),
-            "oracle_reward": oracle_reward,
-            "regret": oracle_reward - values if values.ndim == 1 else oracle_reward.copy(),
-            "reward_terms": {name: term.astype(np.float64) for name, term in terms.items()},
         }
+        if self.retrieval.curves is not None:
+            oracle_reward = self.oracle()[0][query]
+            info["oracle_reward"] = oracle_reward
+            info["regret"] = oracle_reward - values if values.ndim == 1 else oracle_reward.copy()
+        info["reward_terms"] = {name: term.astype(np.float64) for name, term in terms.items()}
+        return info
 
     def oracle(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The best reward of each query and a g that earns it, over all g in [0, 1].
@@ -270,7 +290,8 @@ class RetrievalCore:
         Exact, not a grid (see `dsa_env.oracle`). Computed once.
 
         Returns:
-            reward [Q] and g [Q], float64; NaN for vector rewards, which have no single best.
+            reward [Q] and g [Q], float64; NaN for vector rewards, which have no single best, and
+            where outcomes are found on demand.
         """
         return self._oracle
 
@@ -278,6 +299,7 @@ class RetrievalCore:
     def _curves(self) -> tuple[Any, Any, Any, Any, Any, Any]:
         """What `look_up` needs of the outcome curves, contiguous and of the types it takes."""
         curves = self.retrieval.curves
+        assert curves is not None
         indptr = np.ascontiguousarray(curves.indptr, dtype=np.int64)
         start = np.ascontiguousarray(curves.start, dtype=np.float64)
         return (
@@ -291,10 +313,11 @@ class RetrievalCore:
 
     @functools.cached_property
     def _oracle(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if self.reward_space is not None:
+        curves = self.retrieval.curves
+        if self.reward_space is not None or curves is None:
             nothing = np.full(self.n_queries, np.nan)
             return nothing, nothing
-        return best_granularity(self.retrieval.curves, self.reward, self.k)
+        return best_granularity(curves, self.reward, self.k)
 
     @property
     def _value_shape(self) -> tuple[int, ...]:
@@ -334,12 +357,13 @@ class RetrievalCore:
     @functools.cached_property
     def _items(self) -> NDArray[np.int64]:
         """[U] bank ids of the items that are on top of some query for some g, ascending."""
+        assert self.retrieval.curves is not None
         return np.unique(self.retrieval.curves.item).astype(np.int64)
 
     @functools.cached_property
     def _item_table(self) -> NDArray[np.float32]:
         """[U + 1, Dr] the features of `_items`; the last row, for no item yet, is zeros."""
-        if self.direction == "text_to_image":
+        if self.retrieval.finds_pictures:
             views = [self.bank.image_coarse[self._items], self.bank.fine_features(self._items)]
         else:
             views = [self.bank.text_features[self._items]]
@@ -378,6 +402,13 @@ def check_actions(actions: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> ND
             "what it is fed."
         )
     return g
+
+
+def _prompts(prompts: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Prompts as they can be compared; None stays None."""
+    if isinstance(prompts, str) or (prompts is not None and len(prompts) == 0):
+        raise DSAError(f"prompts must be a list of at least one prompt, got {prompts!r}.")
+    return None if prompts is None else tuple(map(str, prompts))
 
 
 def _whole(name: str, value: Any) -> int:

@@ -21,7 +21,76 @@ if TYPE_CHECKING:
 RENDER_MODES = ("ansi", "rgb_array")
 
 
-class RetrievalEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
+def check_render_mode(render_mode: str | None) -> None:
+    """Refuse a render mode that does not exist."""
+    if render_mode is not None and render_mode not in RENDER_MODES:
+        raise unknown("render mode", render_mode, RENDER_MODES)
+
+
+class CoreEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
+    """One environment on a core; what is asked, seen and rewarded is the core's.
+
+    Args:
+        core: one split as independent problems.
+        render_mode: None, ``"ansi"`` or ``"rgb_array"``.
+
+    Attributes:
+        core: the stateless `RetrievalCore`.
+        reward_space: where a vector reward lies, None for a scalar one.
+    """
+
+    observation_space: gym.spaces.Dict
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 1}  # type: ignore[misc]
+
+    def __init__(self, core: RetrievalCore, render_mode: str | None = None) -> None:
+        check_render_mode(render_mode)
+        self.render_mode = render_mode
+        self.core = core
+        self.observation_space = core.observation_space
+        self.action_space = core.action_space
+        self.reward_space: Box | None = core.reward_space
+        self._episodes = Episodes(core, 1)
+        self._keyed = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode on a new query, or on ``options["query"]``."""
+        super().reset(seed=seed)
+        if seed is not None or not self._keyed:
+            self._episodes.seed([draw_key(self.np_random)])
+            self._keyed = True
+        info = self._episodes.begin(options)
+        return self._first_observation(), first_info(info)
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
+        """Rank the gallery with granularity `action` ([1], clipped to [0, 1])."""
+        g = check_actions(action, ((1,), ()))
+        step, terminated = self._episodes.advance(g)
+        reward = float(step.values[0]) if step.values.ndim == 1 else step.values[0]
+        return self._first_observation(), reward, terminated, False, first_info(step.info())
+
+    def render(self) -> Any:
+        """The last step as text (``"ansi"``) or as a picture [H, W, 3] uint8 (``"rgb_array"``)."""
+        if self.render_mode is None:
+            gym.logger.warn(
+                "render() was called without a render mode; make the environment with "
+                f"render_mode= one of {', '.join(RENDER_MODES)}."
+            )
+            return None
+        from dsa_env.rendering import render
+
+        state = self._episodes
+        g = state.granularity[0] if state.elapsed > 0 else None
+        return render(self.core, int(state.query[0]), g, self.render_mode)
+
+    def _first_observation(self) -> Observation:
+        return {name: rows[0] for name, rows in self._episodes.observe().items()}
+
+
+class RetrievalEnv(CoreEnv):
     """Choose, for one query at a time, how much detail a frozen vision-language model should use.
 
     ## Description
@@ -127,9 +196,6 @@ class RetrievalEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
         reward_space: where a vector reward lies, None for a scalar one.
     """
 
-    observation_space: gym.spaces.Dict
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 1}  # type: ignore[misc]
-
     def __init__(
         self,
         bank: str | os.PathLike[str] | FeatureBank = "embedded",
@@ -145,10 +211,8 @@ class RetrievalEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
         observation: str = "features",
         ambiguity: bool = False,
     ) -> None:
-        if render_mode is not None and render_mode not in RENDER_MODES:
-            raise unknown("render mode", render_mode, RENDER_MODES)
-        self.render_mode = render_mode
-        self.core = RetrievalCore(
+        check_render_mode(render_mode)
+        core = RetrievalCore(
             bank,
             direction,
             split,
@@ -161,45 +225,4 @@ class RetrievalEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
             observation,
             ambiguity,
         )
-        self.observation_space = self.core.observation_space
-        self.action_space = self.core.action_space
-        self.reward_space: Box | None = self.core.reward_space
-        self._episodes = Episodes(self.core, 1)
-        self._keyed = False
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode on a new query, or on ``options["query"]``."""
-        super().reset(seed=seed)
-        if seed is not None or not self._keyed:
-            self._episodes.seed([draw_key(self.np_random)])
-            self._keyed = True
-        info = self._episodes.begin(options)
-        return self._first_observation(), first_info(info)
-
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
-        """Rank the gallery with granularity `action` ([1], clipped to [0, 1])."""
-        g = check_actions(action, ((1,), ()))
-        step, terminated = self._episodes.advance(g)
-        reward = float(step.values[0]) if step.values.ndim == 1 else step.values[0]
-        return self._first_observation(), reward, terminated, False, first_info(step.info())
-
-    def render(self) -> Any:
-        """The last step as text (``"ansi"``) or as a picture [H, W, 3] uint8 (``"rgb_array"``)."""
-        if self.render_mode is None:
-            gym.logger.warn(
-                "render() was called without a render mode; make the environment with "
-                f"render_mode= one of {', '.join(RENDER_MODES)}."
-            )
-            return None
-        from dsa_env.rendering import render
-
-        state = self._episodes
-        g = state.granularity[0] if state.elapsed > 0 else None
-        return render(self.core, int(state.query[0]), g, self.render_mode)
-
-    def _first_observation(self) -> Observation:
-        return {name: rows[0] for name, rows in self._episodes.observe().items()}
+        super().__init__(core, render_mode)

@@ -106,7 +106,7 @@ def _draw_query(canvas: Canvas, shown: View) -> None:
     """Query text or picture at the top left, the setting at the top right."""
     canvas.text(WIDTH - MARGIN, 16, shown.title, 12, MUTED, "ra")
     heading = "query" + (f" - {shown.kind}" if shown.kind else "")
-    if shown.pictures:
+    if not shown.asks_picture:
         canvas.text(MARGIN, 16, heading, 12, MUTED)
         for row, line in enumerate(wrap(canvas, shown.query.label, 20, WIDTH - 2 * MARGIN, 2)):
             canvas.text(MARGIN, 38 + 27 * row, line, 20)
@@ -114,8 +114,11 @@ def _draw_query(canvas: Canvas, shown: View) -> None:
         canvas.tile(MARGIN, 14, 84, shown.query)
         canvas.text(MARGIN + 98, 16, heading, 12, MUTED)
         canvas.text(MARGIN + 98, 34, shown.query.label, 20)
-        for row, answer in enumerate(shown.answers[:2]):
-            line = wrap(canvas, answer, 13, WIDTH - 2 * MARGIN - 98, 1)[0]
+        room, count = WIDTH - 2 * MARGIN - 98, max(1, 2 // max(1, len(shown.answers)))
+        lines = [
+            line for answer in shown.answers[:2] for line in wrap(canvas, answer, 13, room, count)
+        ]
+        for row, line in enumerate(lines):
             canvas.text(MARGIN + 98, 62 + 18 * row, line, 13, MUTED)
 
 

@@ -22,7 +22,8 @@ class Outcome:
             occur.
         recall: [B] float32, 1 where ``rank <= k`` and 0 elsewhere (Recall@k of one query).
         severity: [B] float32 in [0, 1], how much of what the text asserts is unsupported by the
-            picture, of the pair that query and retrieved item form.
+            picture, of the pair that query and retrieved item form; of a caption and its own
+            picture in captioning.
         retrieved: [B] integer, the bank id of the item on top.
         k: the cut-off of the recall.
     """

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsa_env.blend import blended_cosine
 from dsa_env.errors import unknown
 
 if TYPE_CHECKING:
@@ -44,18 +43,21 @@ class View:
 
     Attributes:
         title: direction, split and cut-off.
+        asks_picture: whether the query is a picture (else a text).
         pictures: whether the retrieved items are pictures (else captions).
         query: what was asked.
-        answers: the texts that belong to a picture that was asked; empty for a text.
+        answers: lines below the query: the texts that belong to a picture, or what was written
+            about it; empty for a text.
         kind: the query's kind, empty where the bank has none.
         items: the best candidates at g; empty before the first action.
         g: the granularity used; None before the first action.
-        oracle_g: a g that earns the best reward; None for vector rewards.
+        oracle_g: a g that earns the best reward; None where there is no such.
         numbers: rank, reward, oracle and regret by name, as they are written out.
         terms: the reward's unweighted terms.
     """
 
     title: str
+    asks_picture: bool
     pictures: bool
     query: Item
     answers: tuple[str, ...]
@@ -88,28 +90,32 @@ def render(core: RetrievalCore, query: int, g: float | None, mode: str) -> str |
 def view(core: RetrievalCore, query: int, g: float | None) -> View:
     """Collect what a frame shows; ranks the query's shortlist at g on the fly."""
     retrieval = core.retrieval
-    to_image = core.direction == "text_to_image"
-    kind = "" if retrieval.kind is None else core.bank.kinds[retrieval.kind[query]]
-    oracle_g = None if core.reward_space is not None else float(core.oracle()[1][query])
+    names = retrieval.kinds(core.bank)
+    kind = "" if retrieval.kind is None else names[retrieval.kind[query]]
+    best = float(core.oracle()[1][query])
     numbers: dict[str, str] = {}
     terms: dict[str, float] = {}
     items: tuple[Item, ...] = ()
     if g is not None:
-        items = _best(core, query, float(g))
+        items = tuple(
+            _item(core, one.item, retrieval.finds_pictures, score=one.score, positive=one.positive)
+            for one in retrieval.best(core.bank, query, float(g), TOP)
+        )
         step = core.step(np.array([query]), np.array([g], dtype=np.float32))
         values, info = step.values, step.info()
         terms = {name: float(term[0]) for name, term in info["reward_terms"].items()}
         numbers = _numbers(values[0], info)
-    asked = _item(core, int(retrieval.query_ids[query]), picture=not to_image)
+    asked = _item(core, int(retrieval.query_ids[query]), retrieval.asks_pictures)
     return View(
         title=f"{core.direction.replace('_', ' ')}, {core.split}, Recall@{core.k}",
-        pictures=to_image,
-        query=asked,
-        answers=() if to_image else _captions(core, asked.id),
+        asks_picture=retrieval.asks_pictures,
+        pictures=retrieval.finds_pictures,
+        query=replace(asked, label=retrieval.question(core.bank, query)),
+        answers=retrieval.told(core.bank, query, None if g is None else float(g)),
         kind=kind,
         items=items,
         g=None if g is None else float(g),
-        oracle_g=oracle_g,
+        oracle_g=None if np.isnan(best) else best,
         numbers=numbers,
         terms=terms,
     )
@@ -144,29 +150,7 @@ def _gauge(shown: View, width: int = 41) -> str:
     return f"coarse |{''.join(line)}| fine   g {used}{best}"
 
 
-def _best(core: RetrievalCore, query: int, g: float) -> tuple[Item, ...]:
-    """The first five candidates at g."""
-    retrieval = core.retrieval
-    valid = np.flatnonzero(retrieval.candidates[query] >= 0)
-    fine, coarse, cross = (
-        part[query, valid] for part in (retrieval.fine, retrieval.coarse, retrieval.cross)
-    )
-    score = blended_cosine(fine, coarse, cross, g)
-    order = np.argsort(-score, kind="stable")[:TOP]
-    picture = core.direction == "text_to_image"
-    return tuple(
-        _item(
-            core,
-            int(retrieval.candidates[query, valid[i]]),
-            picture=picture,
-            score=float(score[i]),
-            positive=bool(retrieval.positive[query, valid[i]]),
-        )
-        for i in order
-    )
-
-
-def _item(core: RetrievalCore, id: int, *, picture: bool, **shown: Any) -> Item:
+def _item(core: RetrievalCore, id: int, picture: bool, **shown: Any) -> Item:
     """An item by its bank id, with its text or its picture's file where the bank has them."""
     if picture:
         file = core.bank.image_path(id)
@@ -175,21 +159,13 @@ def _item(core: RetrievalCore, id: int, *, picture: bool, **shown: Any) -> Item:
     return Item(f"text {id}" if texts is None else texts[id], None, id, **shown)
 
 
-def _captions(core: RetrievalCore, image: int) -> tuple[str, ...]:
-    """The first two texts that belong to a picture."""
-    ids = core.bank.captions_of.row(image)[:2]
-    return tuple(_item(core, int(id), picture=False).label for id in ids)
-
-
 def _numbers(value: Any, info: dict[str, Any]) -> dict[str, str]:
     rank = float(info["rank"][0])
     numbers = {"rank": f"{rank:.0f}" if rank == int(rank) else f"{rank:.1f}"}
     if np.ndim(value):
         return {**numbers, "reward": "(" + ", ".join(f"{part:+.2f}" for part in value) + ")"}
-    oracle, regret = float(info["oracle_reward"][0]), float(info["regret"][0])
-    return {
-        **numbers,
-        "reward": f"{value:+.2f}",
-        "oracle": f"{oracle:+.2f}",
-        "regret": f"{regret:.2f}",
-    }
+    numbers["reward"] = f"{value:+.2f}"
+    if "oracle_reward" in info:
+        numbers["oracle"] = f"{float(info['oracle_reward'][0]):+.2f}"
+        numbers["regret"] = f"{float(info['regret'][0]):.2f}"
+    return numbers

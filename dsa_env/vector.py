@@ -14,40 +14,30 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from dsa_env.core import Observation, RetrievalCore, Step, check_actions
-from dsa_env.env import RENDER_MODES
+from dsa_env.env import RENDER_MODES, check_render_mode
 from dsa_env.episodes import Episodes, draw_key
-from dsa_env.errors import DSAError, unknown
+from dsa_env.errors import DSAError
 from dsa_env.infos import LazyInfos, unbatch, with_masks
 
 if TYPE_CHECKING:
     from dsa_env.bank import FeatureBank
 
 
-class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]):
-    """`RetrievalEnv`, `num_envs` times side by side; that class documents the environment.
+class CoreVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]):
+    """`CoreEnv`, `num_envs` times side by side.
 
     Autoreset is SAME_STEP: the step that ends the episodes (all end together) returns the first
     observations of the next ones, and the last ones' in ``infos["final_obs"]`` and
     ``infos["final_info"]``. With ``horizon=1`` every step is such a step. Environment i, seeded
-    with s, does exactly what a `RetrievalEnv` does that is seeded with s + i.
+    with s, does exactly what a `CoreEnv` does that is seeded with s + i.
 
     ``infos`` follows Gymnasium's convention: arrays [num_envs] with a mask ``_key`` for each key.
     They are made when they are first asked for, so who does not need them pays nothing.
 
     Args:
+        core: one split as independent problems.
         num_envs: number of environments.
-        bank: this and the others as in `RetrievalEnv`.
-        direction: see there.
-        split: see there.
-        k: see there.
-        horizon: see there.
-        reward: see there.
-        reward_kwargs: see there.
-        shortlist: see there.
-        render_mode: see there.
-        faiss: see there.
-        observation: see there.
-        ambiguity: see there.
+        render_mode: None, ``"ansi"`` or ``"rgb_array"``.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -57,40 +47,14 @@ class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any
     }
 
     def __init__(
-        self,
-        num_envs: int = 1,
-        bank: str | os.PathLike[str] | FeatureBank = "embedded",
-        direction: str = "text_to_image",
-        split: str = "train",
-        k: int = 10,
-        horizon: int = 1,
-        reward: Any = None,
-        reward_kwargs: dict[str, Any] | None = None,
-        shortlist: int | None = None,
-        render_mode: str | None = None,
-        faiss: bool = False,
-        observation: str = "features",
-        ambiguity: bool = False,
+        self, core: RetrievalCore, num_envs: int = 1, render_mode: str | None = None
     ) -> None:
-        if render_mode is not None and render_mode not in RENDER_MODES:
-            raise unknown("render mode", render_mode, RENDER_MODES)
+        check_render_mode(render_mode)
         if num_envs < 1:
             raise DSAError(f"num_envs must be at least 1, got {num_envs}.")
         self.num_envs = num_envs
         self.render_mode = render_mode
-        self.core = RetrievalCore(
-            bank,
-            direction,
-            split,
-            k,
-            horizon,
-            reward,
-            reward_kwargs,
-            shortlist,
-            faiss,
-            observation,
-            ambiguity,
-        )
+        self.core = core
         self.single_observation_space = self.core.observation_space
         self.single_action_space = self.core.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -175,3 +139,57 @@ class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any
         super().reset(seed=seeds[0])
         self._episodes.seed([draw_key(seeding.np_random(one)[0]) for one in seeds])
         self._keyed = True
+
+
+class RetrievalVectorEnv(CoreVectorEnv):
+    """`RetrievalEnv`, `num_envs` times side by side; that class documents the environment.
+
+    `CoreVectorEnv` says how environments are reset and seeded, and what infos look like.
+
+    Args:
+        num_envs: number of environments.
+        bank: this and the others as in `RetrievalEnv`.
+        direction: see there.
+        split: see there.
+        k: see there.
+        horizon: see there.
+        reward: see there.
+        reward_kwargs: see there.
+        shortlist: see there.
+        render_mode: see there.
+        faiss: see there.
+        observation: see there.
+        ambiguity: see there.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        bank: str | os.PathLike[str] | FeatureBank = "embedded",
+        direction: str = "text_to_image",
+        split: str = "train",
+        k: int = 10,
+        horizon: int = 1,
+        reward: Any = None,
+        reward_kwargs: dict[str, Any] | None = None,
+        shortlist: int | None = None,
+        render_mode: str | None = None,
+        faiss: bool = False,
+        observation: str = "features",
+        ambiguity: bool = False,
+    ) -> None:
+        check_render_mode(render_mode)
+        core = RetrievalCore(
+            bank,
+            direction,
+            split,
+            k,
+            horizon,
+            reward,
+            reward_kwargs,
+            shortlist,
+            faiss,
+            observation,
+            ambiguity,
+        )
+        super().__init__(core, num_envs, render_mode)

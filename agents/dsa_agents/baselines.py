@@ -36,14 +36,16 @@ def best_fixed(core: RetrievalCore, points: int = FINE_GRID) -> FixedPolicy:
     return FixedPolicy(float(grid[stretch[(len(stretch) - 1) // 2]]))
 
 
-def null_core(core: RetrievalCore, seed: int = 0) -> RetrievalCore:
+def null_core(core: RetrievalCore, seed: int = 0) -> RetrievalCore | None:
     """The same split with every query's fine similarities swapped for another query's.
 
     Nothing about a query then predicts which view serves it, so what an oracle still gains here
-    over the best fixed g is the luck of choosing the best of many g after the fact.
+    over the best fixed g is the luck of choosing the best of many g after the fact. None where
+    the two views cannot be taken apart: a caption is written from both at once.
     """
-    from dsa_env.retrieval.shortlist import null_retrieval
-
+    null = core.retrieval.null(core.bank, seed)
+    if null is None:
+        return None
     twin = copy.copy(core)
-    twin.retrieval = null_retrieval(core.retrieval, core.bank, seed)
+    twin.retrieval = null
     return twin

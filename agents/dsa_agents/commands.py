@@ -13,9 +13,12 @@ from dsa_agents.options import (
     AsJson,
     Bank,
     Faiss,
+    Grid,
     Horizon,
     K,
+    Model,
     NEnvs,
+    Prompt,
     Reward,
     Shortlist,
 )
@@ -27,7 +30,7 @@ def train(
     bank: Bank = None,
     direction: Annotated[
         str | None,
-        typer.Option(help="text_to_image or image_to_text.  [default: text_to_image]"),
+        typer.Option(help="text_to_image, image_to_text or captioning.  [default: text_to_image]"),
     ] = None,
     algorithm: Algorithm = None,
     timesteps: Annotated[
@@ -57,6 +60,9 @@ def train(
     ambiguity: Annotated[
         bool, typer.Option("--ambiguity", help="Observe how many readings the query's text has.")
     ] = False,
+    model: Model = None,
+    prompt: Prompt = None,
+    grid: Grid = None,
     n_envs: NEnvs = None,
     observation: Annotated[
         str | None,
@@ -87,6 +93,9 @@ def train(
         "shortlist": shortlist,
         "faiss": faiss,
         "ambiguity": ambiguity,
+        "model": model,
+        "prompts": tuple(prompt or ()),
+        "grid": grid,
         "reward": reward,
         "reward_kwargs": arguments,
         "algorithm": algorithm,
@@ -97,9 +106,8 @@ def train(
         "seeds": parse_seeds(seeds, seed, more_seeds or []),
     }
     chosen: dict[str, Any] = tuned | {name: value for name, value in given.items() if value}
-    chosen |= {
-        name: 0 for name in ("k", "horizon", "shortlist", "timesteps", "n_envs") if given[name] == 0
-    }
+    numbers = ("k", "horizon", "shortlist", "grid", "timesteps", "n_envs")
+    chosen |= {name: 0 for name in numbers if given[name] == 0}
     import_from_here()
     config = TrainConfig(**chosen)
     folder = out or Path("runs") / f"{config.algorithm}-{config.direction}"

@@ -121,9 +121,10 @@ def evaluate(
         "oracle": [OraclePolicy()],
     }
     measures = {name: measure_policies(test, each) for name, each in policies.items()}
-    null = null_core(test)
-    measures["null_oracle"] = measure_policies(null, [OraclePolicy()])
-    measures[NULL_FIXED] = measure_policies(null, [best_fixed(null_core(validation))])
+    null, null_validation = null_core(test), null_core(validation)
+    if null is not None and null_validation is not None:
+        measures["null_oracle"] = measure_policies(null, [OraclePolicy()])
+        measures[NULL_FIXED] = measure_policies(null, [best_fixed(null_validation)])
     groups = query_groups(test)
     ambiguity = ambiguity_groups(test)
     fixed_curve = sweep(test)
@@ -142,6 +143,7 @@ def evaluate(
         "bank": {"path": run.config.bank, "sha256": run.bank.sha256},
         "agent": agent,
         "direction": test.direction,
+        "options": run.config.options,
         "split": split,
         "k": test.k,
         "horizon": test.horizon,
@@ -222,7 +224,8 @@ def _results(
     k: int,
 ) -> dict[str, Any]:
     """The part of the results that estimates make: policies, kinds, differences and ratios."""
-    policies = list(dict.fromkeys(policy for policy, _, _ in estimates if policy != NULL_FIXED))
+    measured = list(dict.fromkeys(policy for policy, _, _ in estimates))
+    policies = [policy for policy in measured if policy != NULL_FIXED]
     metrics = list(dict.fromkeys(metric for _, metric, _ in estimates))
     recall = f"recall@{k}"
 
@@ -245,6 +248,7 @@ def _results(
                 metric: gain(first, second, metric).summary() for metric in metrics
             }
             for first, second in _pairs(agent)
+            if {first, second} <= set(measured)
         },
         "relative_gain": {
             policy: (gain(policy) / fixed).summary()

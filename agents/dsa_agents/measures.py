@@ -25,16 +25,18 @@ def measure(core: RetrievalCore, g: Granularity) -> Measures:
     Returns:
         ``recall@K`` (for 1, 5, 10 and the core's k; 1 where the best positive's expected rank is
         at most K), ``hallucination_rate`` (share of the asserted facts that do not hold of the
-        retrieved item, by the ground truth; NaN where nothing is asserted or known), ``reward``,
-        ``regret`` (the oracle's reward less this one) and ``granularity``.
+        retrieved item, or of a caption's own picture, by the ground truth; NaN where nothing is
+        asserted or known), ``reward``, ``regret`` (the oracle's reward less this one) and
+        ``granularity``.
     """
     query = np.arange(core.n_queries)
     reward, _, outcome = core.evaluate(query, g)
-    segment = core.retrieval.curves.segment(query, g)
+    curves = core.retrieval.curves
+    assert curves is not None
     recalls = {f"recall@{k}": outcome.rank <= k for k in sorted({*CUTS, core.k})}
     found = {
         **recalls,
-        "hallucination_rate": core.retrieval.curves.unsupported[segment],
+        "hallucination_rate": curves.unsupported[curves.segment(query, g)],
         "reward": reward,
         "regret": core.oracle()[0] - reward,
         "granularity": outcome.granularity,
@@ -80,15 +82,16 @@ def mean(values: Floats) -> float:
 def query_groups(core: RetrievalCore) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Names of the kinds of queries that occur, and the code [Q] of each query into them.
 
-    The bank's kinds where the queries have them; else, for pictures with regions, three groups
-    by how many regions they have; else no names and codes of -1.
+    The queries' own kinds where they have them (of texts, or prompts); else, for pictures with
+    regions, three groups by how many regions they have; else no names and codes of -1.
     """
     retrieval = core.retrieval
     if retrieval.kind is not None:
         used, code = np.unique(np.asarray(retrieval.kind), return_inverse=True)
-        return tuple(core.bank.kinds[kind] for kind in used), code
+        names = retrieval.kinds(core.bank)
+        return tuple(names[kind] for kind in used), code
     counts = core.bank.region_counts
-    if core.direction == "image_to_text" and counts is not None:
+    if retrieval.asks_pictures and counts is not None:
         return _by_regions(np.asarray(counts)[retrieval.query_ids].astype(np.int64))
     return (), np.full(core.n_queries, -1)
 
@@ -101,7 +104,7 @@ def ambiguity_groups(core: RetrievalCore) -> dict[str, NDArray[np.bool_]]:
     from dsa_env.logic.ambiguity import GROUPS, group_of, reading_counts
 
     texts = core.bank.texts
-    if core.direction != "text_to_image" or texts is None:
+    if core.retrieval.asks_pictures or texts is None:
         return {}
     group = group_of(reading_counts([texts[i] for i in core.retrieval.query_ids]))
     found = {name: group == code for code, name in enumerate(GROUPS) if (group == code).any()}

@@ -22,6 +22,17 @@ Shortlist = Annotated[
 Faiss = Annotated[
     bool, typer.Option("--faiss", help="Find candidates by FAISS, for very large galleries.")
 ]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Captioning: a LLaVA, BLIP-2 or IDEFICS.  [default: embedded]"),
+]
+Prompt = Annotated[
+    list[str] | None,
+    typer.Option(help="Captioning: what is asked; repeatable.  [default: the model's own]"),
+]
+Grid = Annotated[
+    int | None, typer.Option(help="Captioning: granularities to write for.  [default: 11]")
+]
 NEnvs = Annotated[
     int | None, typer.Option(help="Environments stepped together.  [default: the algorithm's]")
 ]

@@ -44,7 +44,7 @@ class TrainConfig:
 
     Attributes:
         bank: folder of a feature bank, or ``"embedded"``.
-        direction: ``"text_to_image"`` or ``"image_to_text"``.
+        direction: ``"text_to_image"``, ``"image_to_text"`` or ``"captioning"``.
         k: the k of Recall@k.
         horizon: steps of an episode; 1 is a contextual bandit.
         reward: name of a reward, as `dsa_env.rewards.resolve_reward` takes it.
@@ -52,6 +52,9 @@ class TrainConfig:
         shortlist: candidates per query; None for the environment's default.
         faiss: whether candidates come from a FAISS index, for very large galleries.
         ambiguity: whether the agent sees how many readings the query's text has.
+        model: of captioning, the model that writes: ``"embedded"``, a folder or a hub name.
+        prompts: of captioning, what the model is asked; None for its own list.
+        grid: of captioning, how many granularities captions are written for.
         algorithm: ``"ppo"``, ``"a2c"``, ``"sac"``, ``"td3"`` or ``"tqc"``.
         hyperparameters: what differs from the algorithm's defaults; a run's own configuration
             holds all of them.
@@ -72,6 +75,9 @@ class TrainConfig:
     shortlist: int | None = None
     faiss: bool = False
     ambiguity: bool = False
+    model: str = "embedded"
+    prompts: tuple[str, ...] | None = None
+    grid: int = 11
     algorithm: str = "ppo"
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     timesteps: int | None = None
@@ -87,7 +93,9 @@ class TrainConfig:
         for name in values:
             if name not in names:
                 raise unknown("field of a run's configuration", name, names)
-        return cls(**{**values, "seeds": tuple(values.get("seeds", (0,)))})
+        lists = {"seeds": (0,), "prompts": None} | values
+        tuples = {name: lists[name] and tuple(lists[name]) for name in ("seeds", "prompts")}
+        return cls(**{**values, **tuples})
 
     def core(self, bank: FeatureBank, split: str) -> RetrievalCore:
         """The environment's core on a split of a bank, as this configuration wants it."""
@@ -104,11 +112,24 @@ class TrainConfig:
             self.shortlist,
             self.faiss,
             ambiguity=self.ambiguity,
+            model=self.model,
+            prompts=self.prompts,
+            grid=self.grid,
         )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the queries of this direction depend on beside bank and split."""
+        from dsa_env.directions import DIRECTIONS
+
+        names = [item.name for item in fields(self)]
+        known = DIRECTIONS[self.direction].options
+        return {name: getattr(self, name) for name in known if name in names}
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON can hold them."""
-        return {**asdict(self), "seeds": list(self.seeds)}
+        values = asdict(self)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
 @dataclass(frozen=True)
@@ -227,14 +248,29 @@ def open_bank(
     provenance: dict[str, Any],
     bank: str | Path | FeatureBank | None = None,
 ) -> FeatureBank:
-    """The bank of a run; `DSAError` when its data is not what the run was trained on."""
+    """The bank of a run; `DSAError` when its data is not what the run was trained on.
+
+    The same of the model whose captions a run was trained on.
+    """
     opened = resolve_bank(config.bank if bank is None else bank)
     if opened.sha256 != provenance["bank_sha256"]:
         raise DSAError(
             f"{folder} was trained on another bank (data hash {provenance['bank_sha256'][:12]}, "
             f"this one has {opened.sha256[:12]}); give the original bank or train again."
         )
+    if provenance.get("model_identity") != _model_identity(config):
+        raise DSAError(
+            f"{folder} was trained on the captions of another model than {config.model} is now; "
+            "put the original back or train again."
+        )
     return opened
+
+
+def _model_identity(config: TrainConfig) -> str | None:
+    """What the model that writes captions is; None where none does."""
+    from dsa_env.captioning.families import model_identity
+
+    return model_identity(config.model) if "model" in config.options else None
 
 
 def check_free(folder: Path) -> None:
@@ -247,7 +283,10 @@ def check_free(folder: Path) -> None:
 def create_run(folder: Path, config: TrainConfig, bank: FeatureBank, torch_threads: int) -> None:
     """Start a run's folder; `DSAError` when the folder is already in use."""
     check_free(folder)
-    write_json(folder / PROVENANCE, describe_provenance(bank, torch_threads, sys.argv))
+    provenance = describe_provenance(bank, torch_threads, sys.argv)
+    if (identity := _model_identity(config)) is not None:
+        provenance["model_identity"] = identity
+    write_json(folder / PROVENANCE, provenance)
     write_json(folder / CONFIG, config.to_json())
 
 

@@ -131,10 +131,12 @@ def complete(config: TrainConfig) -> TrainConfig:
         json.dumps(config.reward_kwargs, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise DSAError(f"reward_kwargs must be plain finite values: {error}.") from None
-    bank = str(config.bank)
+    bank, model = str(config.bank), Path(config.model).expanduser()
     return replace(
         config,
         bank=bank if bank == "embedded" else str(Path(bank).expanduser().resolve()),
+        model=str(model.resolve()) if model.is_dir() else config.model,
+        prompts=None if config.prompts is None else tuple(config.prompts),
         hyperparameters=full_hyperparameters(
             algorithm, config.hyperparameters, horizon=config.horizon, n_envs=n_envs
         ),
@@ -197,6 +199,7 @@ class _Job:
             "algorithm": config.algorithm,
             "seed": seed,
             "direction": config.direction,
+            **config.options,
             "k": config.k,
             "horizon": config.horizon,
             "reward": config.reward,

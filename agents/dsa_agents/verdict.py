@@ -88,6 +88,13 @@ def _hindsight(results: dict[str, Any]) -> str:
 def _luck(results: dict[str, Any]) -> str:
     recall = f"recall@{results['k']}"
     oracle = results["differences"]["oracle-fixed"][recall]
+    if "null_oracle-null_fixed" not in results["differences"]:
+        return (
+            f"The oracle gains {signed(oracle)} over the best fixed g, but who chooses after the "
+            "fact always gains. How much of it is luck is not known here: a caption is written "
+            "from both views at once, so there is no world with swapped fine views and no null "
+            "oracle. What can be learnt is full information's gain."
+        )
     null = results["differences"]["null_oracle-null_fixed"][recall]
     return (
         f"The oracle gains {signed(oracle)} over the best fixed g, but who chooses after the fact "

@@ -31,8 +31,40 @@ class Bridge(ABC):
 
     @property
     @abstractmethod
+    def tower(self) -> nn.Module:
+        """The vision transformer, as it is called with pictures."""
+
+    @property
+    @abstractmethod
     def blocks(self) -> Any:
         """The layers of the vision transformer."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """D, the length of a token."""
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """How many features `dsa_env.mllm.features` makes of a prompt and of a picture."""
+        words = int(self.model.get_input_embeddings().weight.shape[1])
+        return {"text": words, "image": 2 * self.width}
+
+    @abstractmethod
+    def look(self, pixels: Tensor) -> Any:
+        """Send pictures through `module`, as the model itself does."""
+
+    @torch.no_grad()
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """The native tokens [N, T, D] of pictures, as their processor made them."""
+        seen: list[Any] = []
+        handle = self.module.register_forward_hook(lambda module, args, out: seen.append(out))
+        try:
+            self.look(pixels)
+        finally:
+            handle.remove()
+        found: Tensor = seen[0] if isinstance(seen[0], Tensor) else seen[0].last_hidden_state
+        return found
 
     @abstractmethod
     def early(self, hidden: Tensor, fed: Tensor | None) -> Tensor:
@@ -54,10 +86,25 @@ class LlavaBridge(Bridge):
         return module
 
     @property
+    def tower(self) -> nn.Module:
+        """The vision tower."""
+        tower: nn.Module = self.model.model.vision_tower
+        return tower
+
+    @property
     def blocks(self) -> Any:
         """The vision tower's layers; some versions wrap the tower once more."""
-        tower = self.model.model.vision_tower
+        tower: Any = self.tower
         return getattr(tower, "vision_model", tower).encoder.layers
+
+    @property
+    def width(self) -> int:
+        """That of the language model."""
+        return int(self.model.config.get_text_config().hidden_size)
+
+    def look(self, pixels: Tensor) -> Any:
+        """[N, 3, H, W] through the vision tower and the projector."""
+        return self.model.model.get_image_features(pixels)
 
     def early(self, hidden: Tensor, fed: Tensor | None) -> Tensor:
         """Through the projector, at the mean norm of what it was trained on.
@@ -86,9 +133,24 @@ class Blip2Bridge(Bridge):
         return module
 
     @property
+    def tower(self) -> nn.Module:
+        """The vision transformer."""
+        tower: nn.Module = self.model.vision_model
+        return tower
+
+    @property
     def blocks(self) -> Any:
         """The vision transformer's layers."""
         return self.model.vision_model.encoder.layers
+
+    @property
+    def width(self) -> int:
+        """That of the language model."""
+        return int(self.module.out_features)  # type: ignore[arg-type]
+
+    def look(self, pixels: Tensor) -> Any:
+        """[N, 3, H, W] through the vision transformer, the Q-Former and the projection."""
+        return self.model.get_image_features(pixels)
 
     def early(self, hidden: Tensor, fed: Tensor | None) -> Tensor:
         """The queries' findings about that layer, whose scale the last layer norm matches."""
@@ -116,9 +178,26 @@ class IdeficsBridge(Bridge):
         return module
 
     @property
+    def tower(self) -> nn.Module:
+        """The vision transformer."""
+        tower: nn.Module = self.model.model.vision_model
+        return tower
+
+    @property
     def blocks(self) -> Any:
         """The vision transformer's layers."""
         return self.model.model.vision_model.encoder.layers
+
+    @property
+    def width(self) -> int:
+        """That of the vision transformer."""
+        return int(self.model.config.vision_config.embed_dim)
+
+    def look(self, pixels: Tensor) -> Any:
+        """[B, n, 3, H, W] through the vision transformer and the perceiver."""
+        core = self.model.model
+        states = core.vision_model(pixel_values=pixels.flatten(0, 1)).last_hidden_state
+        return self.module(states) if self.model.config.use_resampler else states
 
     def early(self, hidden: Tensor, fed: Tensor | None) -> Tensor:
         """The latents about that layer; the perceiver norms what it is given."""

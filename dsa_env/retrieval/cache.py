@@ -12,7 +12,7 @@ from dataclasses import fields
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,18 +29,18 @@ FOLDER = "cache"
 SOURCES = ("blend.py", "bank/ragged.py", "curves", "retrieval", "hallucination")
 """The modules and packages whose code a retrieval depends on."""
 CURVES = tuple(field.name for field in fields(OutcomeCurves))
-WORDS = ("direction", "split", "k_max")
 _log = logging.getLogger(__name__)
+R = TypeVar("R", bound=Retrieval)
 
 
-def key(bank: FeatureBank, *parameters: Any) -> str:
+def key(bank: FeatureBank, *parameters: Any, sources: tuple[str, ...] = SOURCES) -> str:
     """A name for the retrieval of this data, detector, code and these parameters."""
-    parts = [bank.sha256, _detector_hash(bank.path), code_hash(), *parameters]
+    parts = [bank.sha256, _detector_hash(bank.path), code_hash(sources), *parameters]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def read(bank: FeatureBank, name: str) -> Retrieval | None:
-    """The retrieval of that name, memory-mapped; None where there is none, or a damaged one."""
+def read(bank: FeatureBank, name: str, kind: type[R]) -> R | None:
+    """The retrieval of that name and kind, memory-mapped; None where there is none, or damaged."""
     folder = _folder(bank, name)
     if folder is None or not folder.is_dir():
         return None
@@ -53,8 +53,8 @@ def read(bank: FeatureBank, name: str) -> Retrieval | None:
                 raise ValueError(f"{file.name} has another content than when it was written")
             arrays[array] = np.load(file, mmap_mode="r", allow_pickle=False).view(np.ndarray)
         bends = OutcomeCurves(*(arrays.pop(f"curves.{part}") for part in CURVES))
-        words = {word: meta[word] for word in WORDS}
-        return Retrieval(**words, kind=arrays.pop("kind", None), **arrays, curves=bends)
+        words = {name: _tuples(value) for name, value in meta["words"].items()}
+        return kind(**{"kind": None, **words, **arrays, "curves": bends})
     except (OSError, ValueError, KeyError, TypeError) as error:
         _log.info("The cached retrieval %s is damaged (%s); computing it again.", folder, error)
         shutil.rmtree(folder, ignore_errors=True)
@@ -74,8 +74,8 @@ def write(bank: FeatureBank, name: str, retrieval: Retrieval) -> None:
             file = temporary / f"{array}.npy"
             np.save(file, values, allow_pickle=False)
             digests[array] = sha256_file(file)
-        words = {word: getattr(retrieval, word) for word in WORDS}
-        write_json(temporary / "meta.json", {**words, "sha256": digests})
+        words = {name: getattr(retrieval, name) for name in _words(retrieval)}
+        write_json(temporary / "meta.json", {"words": words, "sha256": digests})
         with suppress(OSError):  # another process was faster
             temporary.rename(folder)
     except OSError as error:
@@ -85,11 +85,11 @@ def write(bank: FeatureBank, name: str, retrieval: Retrieval) -> None:
 
 
 @cache
-def code_hash() -> str:
+def code_hash(sources: tuple[str, ...] = SOURCES) -> str:
     """A hash over the source code that retrievals depend on."""
     digest = hashlib.sha256()
     package = Path(str(resources.files("dsa_env")))
-    for part in SOURCES:
+    for part in sources:
         source = package / part
         for file in sorted(source.glob("*.py")) if source.is_dir() else [source]:
             digest.update(file.read_bytes())
@@ -102,6 +102,17 @@ def _arrays(retrieval: Retrieval) -> dict[str, NDArray[Any]]:
     bends = own.pop("curves")
     arrays = {name: value for name, value in own.items() if isinstance(value, np.ndarray)}
     return arrays | {f"curves.{part}": getattr(bends, part) for part in CURVES}
+
+
+def _words(retrieval: Retrieval) -> list[str]:
+    """The fields that are words or numbers, or tuples of such."""
+    own = {field.name: getattr(retrieval, field.name) for field in fields(retrieval)}
+    return [name for name, value in own.items() if isinstance(value, str | int | float | tuple)]
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _folder(bank: FeatureBank, name: str) -> Path | None:

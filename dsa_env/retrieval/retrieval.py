@@ -1,13 +1,15 @@
-"""One split's queries with their candidates, observations and exact outcome curves."""
+"""One split's queries, what an agent sees of them, and their exact outcome curves."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dsa_env.blend import blended_cosine
 from dsa_env.curves.breakpoints import Curves, curves, protect
 from dsa_env.outcome import Outcome
 from dsa_env.retrieval.severity import pair_severity, pair_unsupported
@@ -35,26 +37,35 @@ class OutcomeCurves(Curves):
     unsupported: NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
-class Retrieval:
-    """Q queries with K candidates each; all arrays are read-only.
+@dataclass(frozen=True)
+class Ranked:
+    """An item on a query's list.
 
     Attributes:
-        direction: "text_to_image" or "image_to_text".
+        item: its bank id.
+        score: its cosine with what was asked.
+        positive: whether it is a right answer.
+    """
+
+    item: int
+    score: float
+    positive: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Retrieval(ABC):
+    """Q queries of a split and what each g leads to: all that an environment asks of its data.
+
+    Attributes:
+        direction: the name that the environment was asked for; see `dsa_env.directions`.
         split: whose queries these are.
         k_max: up to which k Recall@k is exact.
         query_ids: [Q] int32 bank ids, of texts or of images.
         cluster: [Q] int32, the image a query belongs to (resample these in a bootstrap).
-        kind: [Q] int8, the kind of the query (codes into ``bank.kinds``); None where there is none.
-        candidates: [Q, K] int32 bank ids, -1 where there are fewer; by their best rank over g,
-            except that positives which did not make the shortlist stand in for the last ones.
-        positive: [Q, K] bool, which candidates are relevant.
-        fine: [Q, K] float32, similarity of query and fine view.
-        coarse: [Q, K] float32, similarity of query and coarse view.
-        cross: [Q, K] float32, similarity of the fine and the coarse view.
+        kind: [Q] int8, the kind of the query (codes into `kinds`); None where there is none.
         text_observation: [Q, Dt] float32 in [-1, 1].
         image_observation: [Q, Di] float32 in [-1, 1].
-        curves: the outcome of every query as a function of g.
+        curves: the outcome of every query as a function of g; None where it is found on demand.
     """
 
     direction: str
@@ -63,14 +74,9 @@ class Retrieval:
     query_ids: NDArray[np.int32]
     cluster: NDArray[np.int32]
     kind: NDArray[np.int8] | None
-    candidates: NDArray[np.int32]
-    positive: NDArray[np.bool_]
-    fine: NDArray[np.float32]
-    coarse: NDArray[np.float32]
-    cross: NDArray[np.float32]
     text_observation: NDArray[np.float32]
     image_observation: NDArray[np.float32]
-    curves: OutcomeCurves
+    curves: OutcomeCurves | None
 
     def __post_init__(self) -> None:
         protect(self)
@@ -80,6 +86,7 @@ class Retrieval:
 
     def outcomes(self, query: ArrayLike, g: ArrayLike, k: int) -> Outcome:
         """What granularities g [B] in [0, 1] lead to for the queries [B] (positions, not ids)."""
+        assert self.curves is not None
         asked = np.asarray(query)
         segment = self.curves.segment(asked, g)
         return Outcome.from_rank(
@@ -90,6 +97,103 @@ class Retrieval:
             retrieved=self.curves.item[segment],
             k=k,
         )
+
+    @property
+    @abstractmethod
+    def asks_pictures(self) -> bool:
+        """Whether the queries are pictures, else texts."""
+
+    @property
+    @abstractmethod
+    def finds_pictures(self) -> bool:
+        """Whether what they retrieve is pictures, else texts."""
+
+    @abstractmethod
+    def question(self, bank: FeatureBank, query: int) -> str:
+        """A query in words."""
+
+    def kinds(self, bank: FeatureBank) -> tuple[str, ...]:
+        """The names that `kind` holds codes into."""
+        return bank.kinds
+
+    @abstractmethod
+    def best(self, bank: FeatureBank, query: int, g: float, most: int) -> list[Ranked]:
+        """The first `most` items for a query at g."""
+
+    def told(self, bank: FeatureBank, query: int, g: float | None) -> tuple[str, ...]:
+        """Lines to show below a query: what belongs to it, or what g (None: not yet) made of it."""
+        return ()
+
+    def null(self, bank: FeatureBank, seed: int) -> Retrieval | None:
+        """A twin in which nothing about a query predicts which view serves it.
+
+        None where fine and coarse cannot be taken apart, so that there is no such world.
+        """
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class ShortlistRetrieval(Retrieval):
+    """Queries that are compared with K candidates each.
+
+    Attributes:
+        candidates: [Q, K] int32 bank ids, -1 where there are fewer; by their best rank over g,
+            except that positives which did not make the shortlist stand in for the last ones.
+        positive: [Q, K] bool, which candidates are relevant.
+        fine: [Q, K] float32, similarity of query and fine view.
+        coarse: [Q, K] float32, similarity of query and coarse view.
+        cross: [Q, K] float32, similarity of the fine and the coarse view.
+    """
+
+    curves: OutcomeCurves
+    candidates: NDArray[np.int32]
+    positive: NDArray[np.bool_]
+    fine: NDArray[np.float32]
+    coarse: NDArray[np.float32]
+    cross: NDArray[np.float32]
+
+    @property
+    def asks_pictures(self) -> bool:
+        """Whether the queries are pictures."""
+        return self.direction == "image_to_text"
+
+    @property
+    def finds_pictures(self) -> bool:
+        """Whether pictures are retrieved."""
+        return self.direction == "text_to_image"
+
+    def question(self, bank: FeatureBank, query: int) -> str:
+        """The text, or the picture's number."""
+        asked = int(self.query_ids[query])
+        if self.asks_pictures:
+            return f"picture {asked}"
+        return f"text {asked}" if bank.texts is None else bank.texts[asked]
+
+    def best(self, bank: FeatureBank, query: int, g: float, most: int) -> list[Ranked]:
+        """The first candidates at g, ranked on the fly."""
+        valid = np.flatnonzero(self.candidates[query] >= 0)
+        fine, coarse, cross = (part[query, valid] for part in (self.fine, self.coarse, self.cross))
+        score = blended_cosine(fine, coarse, cross, g)
+        return [
+            Ranked(
+                int(self.candidates[query, valid[i]]),
+                float(score[i]),
+                bool(self.positive[query, valid[i]]),
+            )
+            for i in np.argsort(-score, kind="stable")[:most]
+        ]
+
+    def told(self, bank: FeatureBank, query: int, g: float | None) -> tuple[str, ...]:
+        """The first two texts that belong to a picture."""
+        if not self.asks_pictures:
+            return ()
+        ids = bank.captions_of.row(int(self.query_ids[query]))[:2]
+        texts = bank.texts
+        return tuple(f"text {i}" if texts is None else texts[i] for i in ids)
+
+    def null(self, bank: FeatureBank, seed: int) -> ShortlistRetrieval:
+        """`null_retrieval`."""
+        return null_retrieval(self, bank, seed)
 
 
 def outcome_curves(
@@ -120,7 +224,9 @@ def outcome_curves(
     )
 
 
-def null_retrieval(retrieval: Retrieval, bank: FeatureBank, seed: int) -> Retrieval:
+def null_retrieval(
+    retrieval: ShortlistRetrieval, bank: FeatureBank, seed: int
+) -> ShortlistRetrieval:
     """The same retrieval with each query's fine components taken from another query.
 
     Positives get the other query's positives' components and negatives its negatives', in their

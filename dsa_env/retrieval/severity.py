@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 DETECTOR_FOLDER = "hallucination"
 """Where a bank's folder holds its hallucination detection network."""
 CHUNK = 1 << 20
+
+
+def detector_folder(bank: FeatureBank) -> Path | None:
+    """Where a bank's hallucination detection network lies; None where it has none."""
+    folder = bank.path / DETECTOR_FOLDER if bank.path is not None else None
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def pair_severity(bank: FeatureBank, text_ids: ArrayLike, image_ids: ArrayLike) -> NDArray[Any]:
@@ -32,8 +39,8 @@ def pair_severity(bank: FeatureBank, text_ids: ArrayLike, image_ids: ArrayLike) 
         [P] float32 in [0, 1].
     """
     texts, images = np.asarray(text_ids, np.int64), np.asarray(image_ids, np.int64)
-    folder = bank.path / DETECTOR_FOLDER if bank.path is not None else None
-    if folder is not None and folder.is_dir():
+    folder = detector_folder(bank)
+    if folder is not None:
         try:
             from dsa_env.hallucination import HallucinationDetector
         except ImportError as error:

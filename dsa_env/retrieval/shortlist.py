@@ -1,4 +1,4 @@
-"""From a bank's split to its `Retrieval`: shortlists, components, observations, curves."""
+"""From a bank's split to its `ShortlistRetrieval`: shortlists, components, observations, curves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dsa_env.retrieval.pool import pooled_blocks, require_faiss
 from dsa_env.retrieval.retrieval import (
     K_MAX,
     OutcomeCurves,
-    Retrieval,
+    ShortlistRetrieval,
     null_retrieval,
     outcome_curves,
 )
@@ -28,7 +28,7 @@ from dsa_env.retrieval.severity import pair_severity, pair_unsupported
 __all__ = [
     "DIRECTIONS",
     "OutcomeCurves",
-    "Retrieval",
+    "ShortlistRetrieval",
     "load_retrieval",
     "null_retrieval",
     "pair_severity",
@@ -41,7 +41,7 @@ SMALLEST = 2 * K_MAX
 KEPT = 8
 """How many retrievals a process keeps."""
 
-_loaded: OrderedDict[str, Retrieval] = OrderedDict()
+_loaded: OrderedDict[str, ShortlistRetrieval] = OrderedDict()
 
 
 def load_retrieval(
@@ -51,7 +51,7 @@ def load_retrieval(
     *,
     shortlist: int | None = None,
     faiss: bool = False,
-) -> Retrieval:
+) -> ShortlistRetrieval:
     """The queries of a split with everything an environment needs of them.
 
     Computed once: kept in the process, and in ``<bank.path>/cache/`` where the bank has a folder
@@ -81,7 +81,7 @@ def load_retrieval(
     if key in _loaded:
         _loaded.move_to_end(key)
         return _loaded[key]
-    found = retrieval_cache.read(bank, key)
+    found = retrieval_cache.read(bank, key, ShortlistRetrieval)
     if found is None:
         found = build_retrieval(bank, direction, split, shortlist, faiss)
         retrieval_cache.write(bank, key, found)
@@ -93,7 +93,7 @@ def load_retrieval(
 
 def build_retrieval(
     bank: FeatureBank, direction: str, split: str, shortlist: int | None, faiss: bool
-) -> Retrieval:
+) -> ShortlistRetrieval:
     """`load_retrieval` without any cache."""
     galleries = split_galleries(bank, direction, split)
     queries = np.concatenate([gallery.queries for gallery in galleries]).astype(np.int32)
@@ -125,7 +125,7 @@ def build_retrieval(
                 done += len(chosen)
                 shown.advance(len(chosen))
     texts = direction == "text_to_image"
-    return Retrieval(
+    return ShortlistRetrieval(
         direction=direction,
         split=split,
         k_max=K_MAX,

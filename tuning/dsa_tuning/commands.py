@@ -12,9 +12,12 @@ from dsa_agents.options import (
     AsJson,
     Bank,
     Faiss,
+    Grid,
     Horizon,
     K,
+    Model,
     NEnvs,
+    Prompt,
     Reward,
     Shortlist,
 )
@@ -27,7 +30,7 @@ def tune(
     bank: Bank = None,
     direction: Annotated[
         str | None,
-        typer.Option(help="text_to_image or image_to_text.  [default: image_to_text]"),
+        typer.Option(help="text_to_image, image_to_text or captioning.  [default: image_to_text]"),
     ] = None,
     trials: Annotated[
         int | None, typer.Option(help="In all, over all workers and machines.  [default: 20]")
@@ -74,6 +77,9 @@ def tune(
     horizon: Horizon = None,
     shortlist: Shortlist = None,
     faiss: Faiss = False,
+    model: Model = None,
+    prompt: Prompt = None,
+    grid: Grid = None,
     n_envs: NEnvs = None,
     storage: Annotated[
         str | None,
@@ -122,6 +128,9 @@ def tune(
         "horizon": horizon,
         "shortlist": shortlist,
         "faiss": faiss or None,
+        "model": model,
+        "prompts": tuple(prompt) if prompt else None,
+        "grid": grid,
         "reward": reward,
         "reward_kwargs": reward_kwargs(None, None, reward_arg or []) or None,
         "algorithm": algorithm,

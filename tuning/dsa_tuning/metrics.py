@@ -42,6 +42,7 @@ def hallucination_metric(core: RetrievalCore) -> str:
         DSAError: the bank knows neither facts nor severities, so there is nothing to weigh.
     """
     curves = core.retrieval.curves
+    assert curves is not None
     if np.isfinite(curves.unsupported).any():
         return TRUTH
     if curves.severity.any():

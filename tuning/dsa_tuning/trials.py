@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -114,16 +114,7 @@ def neutral_core(base: TrainConfig, split: str) -> RetrievalCore:
     bank = resolve_bank(base.bank)
     if len(bank.split_images(split)) == 0:
         raise DSAError(f"The bank has no {split!r} images, which tuning needs.")
-    return RetrievalCore(
-        bank,
-        base.direction,
-        split,
-        base.k,
-        base.horizon,
-        shortlist=base.shortlist,
-        faiss=base.faiss,
-        ambiguity=base.ambiguity,
-    )
+    return replace(base, reward="clipped", reward_kwargs={}).core(bank, split)
 
 
 def find_objective(config: TuneConfig, core: RetrievalCore) -> Objective:

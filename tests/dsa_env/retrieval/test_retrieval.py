@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dsa_env.retrieval.retrieval import Retrieval, null_retrieval, outcome_curves
+from dsa_env.retrieval.retrieval import ShortlistRetrieval, null_retrieval, outcome_curves
 from dsa_env.retrieval.severity import pair_severity, pair_unsupported
 from dsa_env.retrieval.shortlist import DIRECTIONS, load_retrieval
 from dsa_env.testing import synthetic_bank
@@ -14,11 +14,11 @@ BANK = synthetic_bank(120, captions=3, seed=1)
 
 
 @pytest.fixture(params=DIRECTIONS)
-def retrieval(request: pytest.FixtureRequest) -> Retrieval:
+def retrieval(request: pytest.FixtureRequest) -> ShortlistRetrieval:
     return load_retrieval(BANK, request.param, "train")
 
 
-def test_outcomes_read_the_curves(retrieval: Retrieval) -> None:
+def test_outcomes_read_the_curves(retrieval: ShortlistRetrieval) -> None:
     rng = np.random.default_rng(0)
     query, g = rng.integers(0, len(retrieval), 200), rng.random(200).astype(np.float32)
     outcome = retrieval.outcomes(query, g, 5)
@@ -35,7 +35,7 @@ def test_outcomes_read_the_curves(retrieval: Retrieval) -> None:
     assert outcome.k == 5
 
 
-def test_the_top_item_is_charged_with_its_own_severity(retrieval: Retrieval) -> None:
+def test_the_top_item_is_charged_with_its_own_severity(retrieval: ShortlistRetrieval) -> None:
     curves = retrieval.curves
     query = retrieval.query_ids[curves.query]
     np.testing.assert_array_equal(curves.item, retrieval.candidates[curves.query, curves.top])
@@ -47,7 +47,9 @@ def test_the_top_item_is_charged_with_its_own_severity(retrieval: Retrieval) -> 
     assert curves.unsupported.max() > 0
 
 
-def test_the_null_retrieval_keeps_everything_but_the_fine_components(retrieval: Retrieval) -> None:
+def test_the_null_retrieval_keeps_everything_but_the_fine_components(
+    retrieval: ShortlistRetrieval,
+) -> None:
     null = null_retrieval(retrieval, BANK, seed=0)
     for name in ("query_ids", "candidates", "positive", "coarse", "text_observation"):
         np.testing.assert_array_equal(getattr(null, name), getattr(retrieval, name))
@@ -69,7 +71,9 @@ def test_the_null_retrieval_keeps_everything_but_the_fine_components(retrieval: 
     np.testing.assert_array_equal(null.curves.item, expected.item)
 
 
-def test_null_components_come_from_one_other_query_role_by_role(retrieval: Retrieval) -> None:
+def test_null_components_come_from_one_other_query_role_by_role(
+    retrieval: ShortlistRetrieval,
+) -> None:
     """Every query gets a donor of its own: positives from positives, negatives in their order."""
     null = null_retrieval(retrieval, BANK, seed=3)
     donors = []

@@ -14,7 +14,7 @@ from dsa_env.bank.format import unit_rows
 from dsa_env.blend import blend
 from dsa_env.errors import BankError, DSAError
 from dsa_env.retrieval import shortlist
-from dsa_env.retrieval.shortlist import DIRECTIONS, Retrieval, load_retrieval
+from dsa_env.retrieval.shortlist import DIRECTIONS, ShortlistRetrieval, load_retrieval
 
 Array = np.ndarray[Any, Any]
 GRID = np.concatenate([[0.0], np.linspace(0.0021, 0.9973, 20), [1.0]])
@@ -72,7 +72,9 @@ def full_scores(bank: FeatureBank, direction: str, query: int, g: float) -> Arra
     return texts @ unit_rows(view)
 
 
-def hold_against_full_computation(bank: FeatureBank, retrieval: Retrieval, gallery: Array) -> None:
+def hold_against_full_computation(
+    bank: FeatureBank, retrieval: ShortlistRetrieval, gallery: Array
+) -> None:
     """Rank, recall, top item and best g of every query, at every g of the grid."""
     positives = (
         bank.positives if retrieval.direction == "text_to_image" else bank.captions_of
