@@ -140,7 +140,7 @@ class Captioner:
         prompts: Sequence[str],
         granularities: Sequence[float],
         *,
-        batch: int = 4 * BATCH,
+        batch: int = BATCH,
         max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> list[list[str]]:
         """The captions of each pair for each of G granularities; a picture is looked at but once.

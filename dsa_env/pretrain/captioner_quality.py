@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
-from transformers import AutoProcessor, LlavaForConditionalGeneration
 
+from dsa_env.captioning.captioner import Captioner
+from dsa_env.captioning.written import read_picture
 from dsa_env.datasets.caption_facts import read_facts
 from dsa_env.datasets.captions import true_facts
 from dsa_env.datasets.scenes import Scene
-from dsa_env.mllm import attach
 from dsa_env.pretrain.lessons import DESCRIBE, questions_about
 
 GRANULARITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
-LONGEST = 48  # tokens of an answer
 BATCH = 100
 
 
@@ -37,12 +33,11 @@ def captioner_quality(
         "caption_facts@G", how many are asserted on average, for each of `GRANULARITIES`; and
         "answers_right".
     """
-    model = LlavaForConditionalGeneration.from_pretrained(folder).eval()
-    processor = AutoProcessor.from_pretrained(folder)
+    captioner = Captioner.load(str(folder))
     found: dict[str, float] = {}
     for g in GRANULARITIES:
         wrong = total = 0
-        captions = _answers(model, processor, files, [DESCRIBE] * len(files), g)
+        captions = _answers(captioner, files, [DESCRIBE] * len(files), g)
         for scene, caption in zip(scenes, captions, strict=True):
             asserted = set(read_facts(caption))
             wrong += len(asserted - true_facts(scene))
@@ -52,38 +47,19 @@ def captioner_quality(
     questions = questions_about(scenes)
     asked = [(n, *told) for n, about in enumerate(questions) for told in about[:1]]
     where = [files[n] for n, _, _ in asked]
-    answers = _answers(model, processor, where, [question for _, question, _ in asked], 1.0)
+    answers = _answers(captioner, where, [question for _, question, _ in asked], 1.0)
     right = [answer == told for answer, (_, _, told) in zip(answers, asked, strict=True)]
     found["answers_right"] = round(float(np.mean(right)), 4) if right else float("nan")
     return found
 
 
-@torch.no_grad()
 def _answers(
-    model: Any,
-    processor: Any,
-    files: Sequence[Path],
-    prompts: Sequence[str],
-    g: float,
+    captioner: Captioner, files: Sequence[Path], prompts: Sequence[str], g: float
 ) -> list[str]:
-    """Greedy answers to one prompt a picture at granularity g."""
+    """Answers to one prompt a picture at granularity g."""
     answers: list[str] = []
     for start in range(0, len(files), BATCH):
         part = slice(start, start + BATCH)
-        images = []
-        for file in files[part]:
-            with Image.open(file) as opened:
-                images.append(opened.convert("RGB"))
-        texts = [
-            processor.apply_chat_template(
-                [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": words}]}],
-                add_generation_prompt=True,
-            )
-            for words in prompts[part]
-        ]
-        inputs = processor(images=images, text=texts, return_tensors="pt", padding=True)
-        with attach(model, g):
-            said = model.generate(**inputs, max_new_tokens=LONGEST, do_sample=False)
-        new = said[:, inputs["input_ids"].shape[1] :]
-        answers += processor.batch_decode(new, skip_special_tokens=True)
+        pictures = [read_picture(file) for file in files[part]]
+        answers += captioner.captions(pictures, prompts[part], g)
     return answers
