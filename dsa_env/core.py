@@ -124,7 +124,7 @@ class RetrievalCore:
         self.split = split
         self.reward: Reward = resolve_reward(reward, reward_kwargs)
         self.bank: FeatureBank = resolve_bank(bank)
-        options = Options(shortlist, faiss, model, _prompts(prompts), grid, live)
+        options = Options(shortlist, faiss, str(model), prompts, grid, live)
         self.retrieval = load_queries(self.bank, direction, split, options)
         if ambiguity and self.retrieval.asks_pictures:
             raise DSAError(
@@ -402,13 +402,6 @@ def check_actions(actions: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> ND
             "what it is fed."
         )
     return g
-
-
-def _prompts(prompts: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Prompts as they can be compared; None stays None."""
-    if isinstance(prompts, str) or (prompts is not None and len(prompts) == 0):
-        raise DSAError(f"prompts must be a list of at least one prompt, got {prompts!r}.")
-    return None if prompts is None else tuple(map(str, prompts))
 
 
 def _whole(name: str, value: Any) -> int:

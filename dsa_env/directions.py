@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -31,9 +31,21 @@ class Options:
     shortlist: int | None = None
     faiss: bool = False
     model: str = "embedded"
-    prompts: tuple[str, ...] | None = None
+    prompts: Sequence[str] | None = None
     grid: int = 11
     live: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse prompts that are no list; keep them as a tuple, so that options can be compared.
+
+        Raises:
+            DSAError: they are a single text, or none.
+        """
+        if self.prompts is None:
+            return
+        if isinstance(self.prompts, str) or not len(self.prompts):
+            raise DSAError(f"prompts must be a list of at least one prompt, got {self.prompts!r}.")
+        object.__setattr__(self, "prompts", tuple(map(str, self.prompts)))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ class Controllers:
         config: what they were trained for; of an exported one, as far as it says.
         seeds: of each; -1 where it does not say.
         bank: the data hash of the bank that they were trained on; None where it does not say.
-        train_seconds: mean seconds of training a seed; None where it does not say.
+        identity: that of the model whose captions they were trained on; None likewise.
+        train_seconds: mean seconds of training a seed; None likewise.
     """
 
     path: str
@@ -38,6 +39,7 @@ class Controllers:
     config: TrainConfig
     seeds: tuple[int, ...]
     bank: str | None
+    identity: str | None
     train_seconds: float | None
 
     def to_json(self) -> dict[str, Any]:
@@ -72,6 +74,7 @@ def open_controllers(path: str, seeds: tuple[int, ...] | None = None) -> Control
             run.config,
             chosen,
             str(run.provenance["bank_sha256"]),
+            run.provenance.get("model_identity"),
             run.train_seconds,
         )
     if seeds is not None:
@@ -83,7 +86,8 @@ def open_controllers(path: str, seeds: tuple[int, ...] | None = None) -> Control
         given["prompts"] = tuple(given["prompts"])
     config = replace(TrainConfig(), **given, algorithm=str(known.get("algorithm", "unknown")))
     seed, bank = int(known.get("seed", -1)), known.get("bank_sha256")
-    return Controllers(path, (controller,), config, (seed,), bank, None)
+    identity = known.get("model_identity")
+    return Controllers(path, (controller,), config, (seed,), bank, identity, None)
 
 
 def beside(controller: GranularityController, model: Any) -> GranularityController:
@@ -95,8 +99,6 @@ def beside(controller: GranularityController, model: Any) -> GranularityControll
 
 def why_not(controllers: Controllers, captioner: Captioner) -> str | None:
     """Why a controller cannot be attached to a model, in words; None where it can."""
-    from dsa_env.captioning.families import model_identity
-
     config, controller = controllers.config, controllers.each[0]
     if config.direction != DIRECTION:
         words = config.direction.replace("_", " ")
@@ -114,8 +116,18 @@ def why_not(controllers: Controllers, captioner: Captioner) -> str | None:
             f"but this model's have {[own[name] for name in controller.inputs]}: it was trained "
             "with another model"
         )
-    if config.model != captioner.name and model_identity(config.model) != model_identity(
-        captioner.name
-    ):
+    if _another(controllers, captioner):
         return f"{controllers.path} was trained with another model, {config.model}"
     return None
+
+
+def _another(controllers: Controllers, captioner: Captioner) -> bool:
+    """Whether a controller was trained on another model's captions, as far as that can be told."""
+    from dsa_env.captioning.families import model_identity
+
+    trained = controllers.config.model
+    if controllers.identity is None and trained == captioner.name:
+        return False
+    if controllers.identity is None and not Path(trained).is_dir():
+        return False
+    return (controllers.identity or model_identity(trained)) != model_identity(captioner.name)

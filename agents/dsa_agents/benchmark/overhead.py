@@ -13,6 +13,7 @@ from PIL import Image
 from dsa_agents.benchmark.plan import MAX_NEW_TOKENS
 from dsa_agents.benchmark.timing import (
     Work,
+    clock_of,
     interleaved,
     milliseconds,
     relative_cost,
@@ -93,7 +94,7 @@ def measure_overhead(
     takes part, the fine view is the model's own. *Equal tokens* makes both write as many tokens as
     the native captions have on average; *as it is* lets either end where it will, so that a change
     of length counts too. The parts are timed by themselves on the same batch, as a share of native
-    generation.
+    generation. On a processor it is this process' own time that is measured, by one thread.
 
     Args:
         captioner: the model.
@@ -111,7 +112,7 @@ def measure_overhead(
         view from an early layer, which cannot be timed by itself.
     """
     model, coarse = captioner.model, captioner.coarse
-    wait = synchroniser(model.device)
+    wait, clock = synchroniser(model.device), clock_of(model.device)
     with _one_thread():
         inputs = captioner._inputs(pictures, [prompt] * len(pictures), list(range(len(pictures))))
         lengths = {
@@ -136,9 +137,14 @@ def measure_overhead(
             seconds=LONGEST,
             seed=seed,
             synchronise=wait,
+            clock=clock,
         )
         parts = interleaved(
-            _parts(captioner, controller, inputs), QUICK * rounds, seed=seed, synchronise=wait
+            _parts(captioner, controller, inputs),
+            QUICK * rounds,
+            seed=seed,
+            synchronise=wait,
+            clock=clock,
         )
     median = milliseconds(times) | milliseconds(parts)
     share = {name: 100 * median[name] / median["native"] for name in ("features", "controller")}

@@ -24,7 +24,8 @@ HOW = (
     "asserts that is not true of the picture, where the bank knows; severity is the same as the "
     "hallucination detection network sees it. Differences are paired: both rows see the same "
     "resampled pictures, so an interval that leaves out 0 means that they differ. Overheads are "
-    "medians of interleaved rounds on one thread, the two times of a round beside each other. "
+    "medians of interleaved rounds on one thread, the two times of a round beside each other (on a "
+    "processor the process' own time, so that a busy machine does not count). "
     "Training is the controller's, on captions that were written before."
 )
 

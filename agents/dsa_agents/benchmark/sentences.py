@@ -64,7 +64,10 @@ def _predictors(regression: Mapping[str, Any]) -> str:
         return f"is not shown to follow from any property (they explain {share:.1%} of it)"
     strongest = sorted(sure, key=lambda name: -abs(sure[name]["mean"]))[:4]
     told = ", ".join(f"{name} ({signed(sure[name])})" for name in strongest)
-    return f"changes with {told} a standard deviation; all properties explain {share:.1%} of it"
+    return (
+        f"changes, for one standard deviation or from the first prompt to another, with {told}; "
+        f"all properties together explain {share:.1%} of it"
+    )
 
 
 def _costs(name: str, cost: Mapping[str, Any]) -> list[str]:

@@ -37,7 +37,7 @@ def print_benchmark(results: Mapping[str, Any], console: Console) -> None:
     console.print(caption(results), highlight=False, markup=False)
     console.print()
     metrics = metrics_of(results)
-    names = [SHORT.get(name, say(name).replace("Recall@", "R@")) for name in metrics]
+    names = [_short(name) for name in metrics]
     for model, one in results["models"].items():
         if one["rows"]:
             headings = ["", *names, "g", "img/s"]
@@ -85,7 +85,7 @@ def _print_regressions(results: Mapping[str, Any], console: Console) -> None:
     """The coefficients of the gain in recall and in reward, native and fixed side by side."""
     for model, one in results["models"].items():
         columns = {
-            f"{say(metric).replace('Recall@', 'R@')}, over {LABELS[pair.split('-')[1]]}": found
+            f"{_short(metric)}\n− {LABELS[pair.split('-')[1]]}": found
             for metric in (results["recall"], HALLUCINATION)
             for pair, by_metric in one["regression"].items()
             if (found := by_metric.get(metric)) and found["coefficients"]
@@ -98,8 +98,13 @@ def _print_regressions(results: Mapping[str, Any], console: Console) -> None:
             for name in properties
         ]
         shares = [(f"{found['r_squared']:.1%}", "") for found in columns.values()]
-        title = f"{model}: what DSA's gain changes with (by one standard deviation)"
+        title = f"{model}: what the gain of DSA changes with (one standard deviation of it)"
         _print(console, title, ["", *columns], [*rows, ("explained", shares)])
+
+
+def _short(metric: str) -> str:
+    """A metric's name where there is little room."""
+    return SHORT.get(metric, say(metric).replace("Recall@", "R@"))
 
 
 def _cell(summary: Mapping[str, float | None] | None, sign: str) -> Cell:

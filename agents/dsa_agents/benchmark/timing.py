@@ -30,6 +30,7 @@ def interleaved(
     seconds: float = math.inf,
     seed: int = 0,
     synchronise: Callable[[], object] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Floats]:
     """Seconds [rounds] that each piece of work takes.
 
@@ -44,6 +45,7 @@ def interleaved(
         seconds: after these no further round begins, once there are `ENOUGH`.
         seed: of the orders.
         synchronise: waits for a device to be done, before each look at the clock.
+        clock: tells seconds.
     """
     rng, names = np.random.default_rng(seed), list(work)
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -53,18 +55,18 @@ def interleaved(
         if turn >= ENOUGH and time.perf_counter() - began > seconds:
             break
         for at in rng.permutation(len(names)):
-            found = min(_seconds(work[names[at]], wait) for _ in range(fastest_of))
+            found = min(_seconds(work[names[at]], wait, clock) for _ in range(fastest_of))
             if turn >= 0:
                 times[names[at]].append(found)
     return {name: np.array(values) for name, values in times.items()}
 
 
-def _seconds(work: Work, wait: Callable[[], object]) -> float:
+def _seconds(work: Work, wait: Callable[[], object], clock: Callable[[], float]) -> float:
     wait()
-    started = time.perf_counter()
+    started = clock()
     work()
     wait()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def relative_cost(
@@ -93,6 +95,17 @@ def relative_cost(
 def milliseconds(times: Mapping[str, Floats]) -> dict[str, float]:
     """The median of each, in milliseconds."""
     return {name: 1e3 * float(np.median(values)) for name, values in times.items()}
+
+
+def clock_of(device: Any) -> Callable[[], float]:
+    """What tells the seconds of work on a torch device.
+
+    On a processor, with one thread, those of this process: what other processes do on a busy
+    machine does not count. Elsewhere the seconds that pass.
+    """
+    import torch
+
+    return time.process_time if torch.device(device).type == "cpu" else time.perf_counter
 
 
 def synchroniser(device: Any) -> Callable[[], object] | None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
-from dsa_agents.benchmark.timing import interleaved, milliseconds, relative_cost, synchroniser
+from dsa_agents.benchmark.timing import (
+    clock_of,
+    interleaved,
+    milliseconds,
+    relative_cost,
+    synchroniser,
+)
 
 
 def test_every_round_does_all_the_work_and_warm_up_does_not_count() -> None:
@@ -43,6 +51,11 @@ def test_medians_are_told_in_milliseconds() -> None:
 
 def test_a_processor_needs_no_waiting() -> None:
     assert synchroniser("cpu") is None
+
+
+def test_on_a_processor_only_the_process_own_time_counts() -> None:
+    times = interleaved({"asleep": lambda: time.sleep(0.05)}, 2, warm_up=0, clock=clock_of("cpu"))
+    assert max(times["asleep"]) < 0.04
 
 
 def test_the_fastest_of_some_runs_counts_and_time_ends_the_rounds() -> None:
