@@ -63,7 +63,7 @@ def test_an_installation_shows_versions_extras_and_names(
     facts = run_json(capsys)
     assert facts == install_facts()
     assert facts["version"] == dsa_env.__version__
-    assert facts["environments"] == ["DSA/Retrieval-v0"]
+    assert facts["environments"] == ["DSA/Captioning-v0", "DSA/Retrieval-v0"]
     assert facts["dependencies"]["numpy"] == np.__version__
     assert set(facts["extras"]) == EXTRAS
     assert "clipped" in facts["rewards"]
