@@ -16,6 +16,7 @@ GROUP = "dsa_env.commands"
 PANELS = {
     "Start here": ("demo", "info"),
     "Step by step, with your own data": ("build", "train", "evaluate", "tune", "export"),
+    "Inside a generating model": ("benchmark",),
     "Features that do not meet yet": ("align", "benchmark-alignment"),
     "What a query means": ("prove", "audit"),
     "How the embedded model was made": ("pretrain",),

@@ -138,7 +138,7 @@ def test_the_installed_program_lists_the_commands_in_a_newcomers_order() -> None
     names = [entry.name for entry in cli.commands()]
     assert names == [
         *("demo", "info", "build", "train", "evaluate", "tune", "export"),
-        *("align", "benchmark-alignment", "prove", "audit", "pretrain"),
+        *("benchmark", "align", "benchmark-alignment", "prove", "audit", "pretrain"),
     ]
     panels = [name for group in cli.PANELS.values() for name in group]
     assert panels == names
