@@ -127,7 +127,7 @@ class Captioner:
         given = self._granularities(granularity, len(pictures))
         found = [""] * len(pictures)
         for rows in self._batches(pictures, prompts, batch):
-            inputs = self._inputs(pictures, prompts, rows)
+            inputs = self._some(pictures, prompts, rows)
             with self._attached(given, rows):
                 told = self._write(inputs, max_new_tokens)
             for row, caption in zip(rows, told, strict=True):
@@ -164,7 +164,7 @@ class Captioner:
         for rows in self._batches(pictures, prompts, max(1, batch // max(1, times))):
             inputs = {
                 name: value.repeat_interleave(times, dim=0)
-                for name, value in self._inputs(pictures, prompts, rows).items()
+                for name, value in self._some(pictures, prompts, rows).items()
             }
             given = grid.repeat(len(rows))
             with attach(self.model, given, coarse=self.coarse, copies=times):
@@ -190,7 +190,7 @@ class Captioner:
         texts: dict[int, Floats] = {}
         images: dict[int, Floats] = {}
         for rows in self._batches(pictures, prompts, batch):
-            inputs = self._inputs(pictures, prompts, rows)
+            inputs = self._some(pictures, prompts, rows)
             text = prompt_features(self.model, inputs["input_ids"], inputs.get("attention_mask"))
             image = picture_features(self._bridge.tokens(inputs["pixel_values"]))
             texts.update(zip(rows, _bounded(text), strict=True))
@@ -263,13 +263,16 @@ class Captioner:
             self._forms[prompt] = form, len(self.processor.tokenizer(form)["input_ids"])
         return self._forms[prompt]
 
-    def _inputs(
+    def _some(
         self, pictures: Sequence[Image.Image], prompts: Sequence[str], rows: list[int]
     ) -> dict[str, Any]:
-        """What the model is fed for some pairs."""
+        return self.inputs([pictures[row] for row in rows], [prompts[row] for row in rows])
+
+    def inputs(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> dict[str, Any]:
+        """What the model's ``generate`` takes for B pairs of pictures and equally long prompts."""
         made = self.processor(
-            images=[pictures[row].convert("RGB") for row in rows],
-            text=[self._form(prompts[row])[0] for row in rows],
+            images=[picture.convert("RGB") for picture in pictures],
+            text=[self._form(prompt)[0] for prompt in prompts],
             return_tensors="pt",
         )
         return dict(made.to(self.model.device, self.model.dtype))

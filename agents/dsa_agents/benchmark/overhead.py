@@ -114,7 +114,7 @@ def measure_overhead(
     model, coarse = captioner.model, captioner.coarse
     wait, clock = synchroniser(model.device), clock_of(model.device)
     with _one_thread():
-        inputs = captioner._inputs(pictures, [prompt] * len(pictures), list(range(len(pictures))))
+        inputs = captioner.inputs(pictures, [prompt] * len(pictures))
         lengths = {
             name: _tokens(model, inputs, max_new_tokens, granularity, coarse)
             for name, granularity in (("native", None), ("dsa", controller))
