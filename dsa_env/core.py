@@ -13,20 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from dsa_env.bank import FeatureBank, resolve_bank
 from dsa_env.bank.format import SPLITS
-from dsa_env.curves.lookup import clip_actions, look_up
-from dsa_env.curves.turn import turn
+from dsa_env.curves.lookup import look_up
 from dsa_env.errors import DSAError, unknown
 from dsa_env.oracle import best_granularity
 from dsa_env.outcome import Outcome
 from dsa_env.retrieval.shortlist import DIRECTIONS, load_retrieval
-from dsa_env.rewards import (
-    ClippedReward,
-    ReciprocalRankReward,
-    Reward,
-    Terms,
-    evaluate,
-    resolve_reward,
-)
+from dsa_env.rewards import Reward, Terms, evaluate, resolve_reward
+from dsa_env.step import Step
 
 if TYPE_CHECKING:
     from dsa_env.retrieval.retrieval import Retrieval
@@ -36,38 +29,6 @@ OBSERVATIONS = ("features", "index")
 
 START = np.float32(0.5)
 """The granularity that a refining agent (horizon above 1) is shown before its first action."""
-
-
-class Step:
-    """What a step of B environments led to; what a trainer never looks at is made when asked for.
-
-    Args:
-        values: see below.
-        make_outcome: makes the outcome.
-        make_info: makes the info.
-
-    Attributes:
-        values: the rewards [B] or [B, m] float64.
-    """
-
-    def __init__(
-        self,
-        values: NDArray[np.float64],
-        make_outcome: Callable[[], Outcome],
-        make_info: Callable[[Outcome], dict[str, Any]],
-    ) -> None:
-        self.values = values
-        self._make_outcome = make_outcome
-        self._make_info = make_info
-
-    @functools.cached_property
-    def outcome(self) -> Outcome:
-        """What the rewards were given for."""
-        return self._make_outcome()
-
-    def info(self) -> dict[str, Any]:
-        """Name -> [B] array with the same keys every time."""
-        return self._make_info(self.outcome)
 
 
 class RetrievalCore:
@@ -180,7 +141,7 @@ class RetrievalCore:
     @retrieval.setter
     def retrieval(self, retrieval: Retrieval) -> None:
         self._retrieval = retrieval
-        for name in ("_tables", "_oracle", "_ambiguity", "_items", "_item_table", "_item_row"):
+        for name in ("_oracle", "_ambiguity", "_items", "_item_table", "_item_row"):
             self.__dict__.pop(name, None)
 
     @property
@@ -247,7 +208,8 @@ class RetrievalCore:
                 f"query and g must be one-dimensional and of one length, got shapes {asked.shape} "
                 f"and {used.shape}."
             )
-        rank, severity, item, wrong = look_up(*self._tables[:2], asked, used)
+        curves = self.retrieval.curves
+        rank, severity, item, wrong = look_up(curves.records, curves.first, asked, used)
         if wrong >= 0:
             raise DSAError(
                 f"Queries must lie in 0..{self.n_queries - 1} and granularities in [0, 1], got "
@@ -278,60 +240,8 @@ class RetrievalCore:
                 "return the same at every call."
             )
         return Step(
-            raw.astype(np.float64), lambda: outcome, lambda _: self._info(raw, terms, outcome)
+            raw.astype(np.float64), lambda: outcome, lambda: self._info(raw, terms, outcome)
         )
-
-    def turn(
-        self,
-        query: NDArray[np.int64],
-        action: NDArray[np.float32],
-        key: NDArray[np.uint64],
-        number: np.uint64,
-    ) -> tuple[Step, NDArray[np.int64], Observation]:
-        """A whole step of B episodes of one step each, in one compiled pass.
-
-        The same as `clip`, `step`, `dsa_env.curves.turn.draw` of the next queries and `observe` of
-        them; only for a horizon of 1, where an observation waits for no action.
-
-        Args:
-            query: [B] in [0, Q); not checked.
-            action: [B] contiguous, drawn into [0, 1].
-            key: of the environments' streams of queries, [B].
-            number: what is added to the keys, see `draw`.
-
-        Returns:
-            The step, the next queries [B] and their observation.
-
-        Raises:
-            DSAError: an action is NaN, or as for `step`.
-        """
-        wrong, g, segment, values, following, text, image = turn(
-            *self._tables, query, action, key, number, self.k, self._weights
-        )
-        if wrong >= 0:
-            raise diverged(wrong)
-        if len(self._weights):
-            step = Step(
-                values,
-                lambda: self._outcome_of(query, g, segment),
-                lambda outcome: self.judge(outcome).info(),
-            )
-        else:
-            step = self.judge(self._outcome_of(query, g, segment))
-        if self.observation == "index":
-            return step, following, {"query": following.copy()}
-        seen = {"text": text, "image": image}
-        if self.ambiguity:
-            seen["ambiguity"] = np.take(self._ambiguity, following, axis=0)
-        return step, following, seen
-
-    def _outcome_of(
-        self, query: NDArray[np.int64], g: NDArray[np.float32], segment: NDArray[np.int64]
-    ) -> Outcome:
-        """The outcome of granularities [B] that lie in these segments [B]."""
-        found = self.retrieval.curves.records[segment]
-        rank, severity, item = (found[name].copy() for name in ("rank", "severity", "item"))
-        return Outcome(query, g, rank, (rank <= self.k).astype(np.float32), severity, item, self.k)
 
     def _info(self, raw: NDArray[Any], terms: Terms, outcome: Outcome) -> dict[str, Any]:
         """The info of a step: name -> [B] array, ``reward_terms`` a dict of such."""
@@ -358,28 +268,6 @@ class RetrievalCore:
             reward [Q] and g [Q], float64; NaN for vector rewards, which have no single best.
         """
         return self._oracle
-
-    @functools.cached_property
-    def _weights(self) -> NDArray[np.float32]:
-        """The reward as `turn` computes it, [5]; [0] for a reward that it does not know."""
-        reward = self.reward
-        if type(reward) not in (ClippedReward, ReciprocalRankReward):
-            return np.empty(0, dtype=np.float32)
-        assert isinstance(reward, ClippedReward)
-        kind = float(type(reward) is ReciprocalRankReward)
-        return np.array(
-            [reward.alpha, reward.beta, reward.low, reward.high, kind], dtype=np.float32
-        )
-
-    @functools.cached_property
-    def _tables(self) -> tuple[Any, Any, Any, Any]:
-        """What `turn` reads: the packed curves, and the features that an observation holds."""
-        curves, retrieval = self.retrieval.curves, self.retrieval
-        if self.observation == "index":
-            return curves.records, curves.first, None, None
-        seen = (retrieval.text_observation, retrieval.image_observation)
-        text, image = (np.ascontiguousarray(table) for table in seen)
-        return curves.records, curves.first, text, image
 
     @functools.cached_property
     def _oracle(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -444,47 +332,6 @@ class RetrievalCore:
         row = np.full(int(self._items[-1]) + 2, len(self._items), dtype=np.int64)
         row[self._items] = np.arange(len(self._items))
         return row
-
-
-def check_actions(actions: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> NDArray[np.float32]:
-    """Turn actions of one of the `shapes` (the first is the space's) into g [B] in [0, 1].
-
-    Out-of-range actions are clipped, as a Gaussian policy produces them.
-
-    Raises:
-        DSAError: wrong shape, not numbers, or NaN.
-    """
-    return clip(flat_actions(actions, shapes))
-
-
-def flat_actions(actions: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> NDArray[np.float32]:
-    """`check_actions` but for clipping and NaN: [B] contiguous float32."""
-    try:
-        array = np.asarray(actions, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise DSAError(f"Actions must be numbers of shape {shapes[0]}, got {actions!r}.") from None
-    if array.shape not in shapes:
-        raise DSAError(
-            f"Expected actions of shape {shapes[0]}, the granularity g in [0, 1], got shape "
-            f"{array.shape}; reshape them."
-        )
-    return np.ascontiguousarray(array.reshape(-1))
-
-
-def clip(action: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Actions [B] drawn into [0, 1]; `DSAError` for one that is NaN."""
-    g, wrong = clip_actions(action)
-    if wrong >= 0:
-        raise diverged(wrong)
-    return g
-
-
-def diverged(place: int) -> DSAError:
-    """The error for a NaN action at that place."""
-    return DSAError(
-        f"Action {place} is NaN: the policy has diverged; lower its learning rate or check "
-        "what it is fed."
-    )
 
 
 def _whole(name: str, value: Any) -> int:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsa_env.core import START, Observation, RetrievalCore, Step, clip
+from dsa_env.core import START, Observation, RetrievalCore
 from dsa_env.curves.turn import draw
 from dsa_env.errors import DSAError, unknown
+from dsa_env.one_pass import OnePass
+from dsa_env.step import Step, clip
 
 GAMMA = 0x9E3779B97F4A7C15
 KEY_LIMIT = 2**64 - 1
@@ -45,6 +47,7 @@ class Episodes:
         self._before = np.full(batch, START), np.full(batch, -1, dtype=np.int64)
         self._restart(np.zeros(batch, dtype=np.int64))
         self.elapsed = -1
+        self._pass: OnePass | None = None
 
     def seed(self, keys: list[int]) -> None:
         """Start the streams of queries anew from these keys, one an environment."""
@@ -57,7 +60,7 @@ class Episodes:
         Returns:
             The info: ``query`` [B] int64.
         """
-        fixed = self._chosen(options or {})
+        fixed = chosen_queries(self.core, self.batch, options or {})
         drawn = draw(self.key, self._number(), self.core.n_queries)
         self.drawn += 1
         self._restart(drawn if fixed is None else fixed)
@@ -88,11 +91,12 @@ class Episodes:
         Raises:
             DSAError: an action is no number, or no episode is running.
         """
-        core, query = self.core, self.query
-        if core.horizon > 1:
+        self._pass = OnePass.of(self.core, self._pass)
+        if self._pass is None:
             return self._plain_turn(clip(action))
         self._require_running()
-        step, following, seen = core.turn(query, action, self.key, self._number())
+        core, query = self.core, self.query
+        step, following, seen = self._pass.turn(query, action, self.key, self._number())
         self.drawn += 1
         self._restart(following)
         return step, lambda: core.observe(query), seen
@@ -106,13 +110,8 @@ class Episodes:
         return step, lambda: self.core.observe(*last), self.observe()
 
     def _require_running(self) -> None:
-        if self.elapsed < 0:
-            raise DSAError("No episode is running: call reset() before step().")
-        if self.elapsed >= self.core.horizon:
-            raise DSAError(
-                f"The episode ended after its {self.core.horizon} step(s): call reset() before "
-                "step()."
-            )
+        if not 0 <= self.elapsed < self.core.horizon:
+            raise not_running(self.core, self.elapsed >= 0)
 
     def _number(self) -> np.uint64:
         """What is added to the keys for the next number of their streams."""
@@ -123,23 +122,39 @@ class Episodes:
         self.granularity, self.retrieved = self._before
         self.elapsed = 0
 
-    def _chosen(self, options: dict[str, Any]) -> NDArray[np.int64] | None:
-        """The queries that the reset options name, or None."""
-        for name in options:
-            if name != "query":
-                raise unknown("reset option", name, ["query"])
-        if options.get("query") is None:
-            return None
-        given = np.asarray(options["query"])
-        if given.dtype.kind not in "iu" or given.shape not in ((), (self.batch,)):
-            raise DSAError(
-                'options["query"] must be one whole number'
-                + (f", or {self.batch} of them" if self.batch > 1 else "")
-                + f", got {options['query']!r}."
-            )
-        if given.min() < 0 or given.max() >= self.core.n_queries:
-            raise DSAError(
-                f'options["query"] must lie in 0..{self.core.n_queries - 1}, the queries of split '
-                f"{self.core.split!r}, got {options['query']!r}."
-            )
-        return np.broadcast_to(given, (self.batch,)).astype(np.int64)
+
+def not_running(core: RetrievalCore, begun: bool) -> DSAError:
+    """The error for a step where no episode is running."""
+    if not begun:
+        return DSAError("No episode is running: call reset() before step().")
+    return DSAError(
+        f"The episode ended after its {core.horizon} step(s): call reset() before step()."
+    )
+
+
+def chosen_queries(
+    core: RetrievalCore, batch: int, options: dict[str, Any]
+) -> NDArray[np.int64] | None:
+    """The queries [B] that the reset options name, or None.
+
+    Raises:
+        DSAError: another option, or queries that do not fit.
+    """
+    for name in options:
+        if name != "query":
+            raise unknown("reset option", name, ["query"])
+    if options.get("query") is None:
+        return None
+    given = np.asarray(options["query"])
+    if given.dtype.kind not in "iu" or given.shape not in ((), (batch,)):
+        raise DSAError(
+            'options["query"] must be one whole number'
+            + (f", or {batch} of them" if batch > 1 else "")
+            + f", got {options['query']!r}."
+        )
+    if given.min() < 0 or given.max() >= core.n_queries:
+        raise DSAError(
+            f'options["query"] must lie in 0..{core.n_queries - 1}, the queries of split '
+            f"{core.split!r}, got {options['query']!r}."
+        )
+    return np.broadcast_to(given, (batch,)).astype(np.int64)

@@ -13,11 +13,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from dsa_env.core import Observation, RetrievalCore, Step, flat_actions
+from dsa_env.core import Observation, RetrievalCore
 from dsa_env.env import RENDER_MODES
 from dsa_env.episodes import Episodes, draw_key
 from dsa_env.errors import DSAError, unknown
 from dsa_env.infos import LazyInfos, unbatch, with_masks
+from dsa_env.step import Step, flat_actions
 
 if TYPE_CHECKING:
     from dsa_env.bank import FeatureBank

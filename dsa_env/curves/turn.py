@@ -63,6 +63,23 @@ def clipped(rank: np.float32, severity: np.float32, k: int, weights: Floats) -> 
 
 
 @compiled
+def settle(
+    records: NDArray[np.void],
+    first: NDArray[np.unsignedinteger],
+    query: int,
+    g: float,
+    k: int,
+    weights: Floats,
+) -> tuple[float, np.int64]:
+    """The reward and the segment of one query at g, a float32 number in [0, 1]; see `turn`."""
+    bins = first.shape[1]
+    at = np.int64(first[query, min(int(g * bins), bins - 1)])
+    while records[at].end <= g:
+        at += 1
+    return clipped(records[at].rank, records[at].severity, k, weights), at
+
+
+@compiled
 def turn(
     records: NDArray[np.void],
     first: NDArray[np.unsignedinteger],

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from dsa_env.bank import FeatureBank
 from dsa_env.blend import blended_cosine
-from dsa_env.core import RetrievalCore, check_actions
+from dsa_env.core import RetrievalCore
 from dsa_env.errors import DSAError
 from dsa_env.logic.ambiguity import ambiguity_feature
 from dsa_env.outcome import Outcome
 from dsa_env.retrieval.shortlist import DIRECTIONS
 from dsa_env.rewards import BUILT_IN, ClippedReward
+from dsa_env.step import check_actions
 from dsa_env.testing import synthetic_bank
 
 SCALAR_REWARDS = [name for name in BUILT_IN if name != "terms"]

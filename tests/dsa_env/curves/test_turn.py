@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dsa_env.bank import FeatureBank
-from dsa_env.core import RetrievalCore, clip
+from dsa_env.core import RetrievalCore
 from dsa_env.curves.turn import draw, remainder, scatter
 from dsa_env.errors import DSAError
+from dsa_env.one_pass import OnePass
 from dsa_env.outcome import Outcome
 from dsa_env.retrieval.shortlist import DIRECTIONS
 from dsa_env.rewards import BUILT_IN
+from dsa_env.step import clip
 from dsa_env.testing import synthetic_bank
 
 LARGEST = 2**64 - 1
@@ -57,7 +59,7 @@ def test_a_turn_is_its_parts(
     action = rng.uniform(-0.3, 1.3, batch).astype(np.float32)
     breaks = core.retrieval.curves.start
     action[::3] = breaks[rng.integers(len(breaks), size=len(action[::3]))]
-    step, following, seen = core.turn(query, action, key, np.uint64(99))
+    step, following, seen = OnePass(core).turn(query, action, key, np.uint64(99))
     plain = core.step(query, clip(action))
     np.testing.assert_array_equal(following, draw(key, np.uint64(99), core.n_queries))
     np.testing.assert_array_equal(step.values, plain.values)
@@ -76,8 +78,9 @@ def test_a_turn_is_its_parts(
 
 def test_an_action_that_is_no_number_ends_a_turn(bank: FeatureBank) -> None:
     action = np.array([0.2, np.nan, 0.4], dtype=np.float32)
+    made = OnePass(RetrievalCore(bank))
     with pytest.raises(DSAError, match="Action 1 is NaN"):
-        RetrievalCore(bank).turn(np.arange(3), action, np.zeros(3, np.uint64), np.uint64(1))
+        made.turn(np.arange(3), action, np.zeros(3, np.uint64), np.uint64(1))
 
 
 @pytest.mark.parametrize("reward", [name for name in BUILT_IN if name != "terms"])
@@ -89,7 +92,7 @@ def test_the_compiled_reward_is_the_reward(bank: FeatureBank, reward: str) -> No
         query = np.arange(core.n_queries)
         action = rng.random(len(query), dtype=np.float32)
         key = np.zeros(len(query), dtype=np.uint64)
-        step, _, _ = core.turn(query, action, key, np.uint64(1))
+        step, _, _ = OnePass(core).turn(query, action, key, np.uint64(1))
         np.testing.assert_array_equal(step.values, core.evaluate(query, action)[0])
 
 
