@@ -14,7 +14,6 @@ from dsa_env.errors import DSAError, unknown
 from dsa_env.one_pass import OnePass
 from dsa_env.step import Step, clip
 
-GAMMA = 0x9E3779B97F4A7C15
 KEY_LIMIT = 2**64 - 1
 
 Last = Callable[[], Observation]
@@ -61,8 +60,8 @@ class Episodes:
             The info: ``query`` [B] int64.
         """
         fixed = chosen_queries(self.core, self.batch, options or {})
-        drawn = draw(self.key, self._number(), self.core.n_queries)
         self.drawn += 1
+        drawn = draw(self.key, self.drawn, self.core.n_queries)
         self._restart(drawn if fixed is None else fixed)
         return {"query": self.query.copy()}
 
@@ -91,12 +90,14 @@ class Episodes:
         Raises:
             DSAError: an action is no number, or no episode is running.
         """
-        self._pass = OnePass.of(self.core, self._pass)
-        if self._pass is None:
+        core, query, one_pass = self.core, self.query, self._pass
+        if one_pass is None or one_pass.retrieval is not core.retrieval:
+            one_pass = self._pass = OnePass.of(core)
+        if one_pass is None:
             return self._plain_turn(clip(action))
-        self._require_running()
-        core, query = self.core, self.query
-        step, following, seen = self._pass.turn(query, action, self.key, self._number())
+        if self.elapsed != 0:
+            raise not_running(core, begun=False)
+        step, following, seen = one_pass.turn(query, action, self.key, self.drawn + 1)
         self.drawn += 1
         self._restart(following)
         return step, lambda: core.observe(query), seen
@@ -112,10 +113,6 @@ class Episodes:
     def _require_running(self) -> None:
         if not 0 <= self.elapsed < self.core.horizon:
             raise not_running(self.core, self.elapsed >= 0)
-
-    def _number(self) -> np.uint64:
-        """What is added to the keys for the next number of their streams."""
-        return np.uint64((int(self.drawn) + 1) * GAMMA & KEY_LIMIT)
 
     def _restart(self, query: NDArray[np.int64]) -> None:
         self.query = query

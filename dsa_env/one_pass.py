@@ -43,10 +43,8 @@ class OnePass:
         return OnePass, (self.core,)
 
     @classmethod
-    def of(cls, core: RetrievalCore, present: OnePass | None = None) -> OnePass | None:
-        """The one pass of a core as it is now (`present` where that still is it); None if none."""
-        if present is not None and present.retrieval is core.retrieval:
-            return present
+    def of(cls, core: RetrievalCore) -> OnePass | None:
+        """The one pass of a core as it is now; None where there is none."""
         if core.horizon > 1 or core.retrieval.curves is None:
             return None
         return cls(core)
@@ -56,7 +54,7 @@ class OnePass:
         query: NDArray[np.int64],
         action: NDArray[np.float32],
         key: NDArray[np.uint64],
-        number: np.uint64,
+        t: int,
     ) -> tuple[Step, NDArray[np.int64], Observation]:
         """A whole step of B episodes: act, be rewarded, draw the next queries, observe them.
 
@@ -64,7 +62,7 @@ class OnePass:
             query: [B] in [0, Q); not checked.
             action: [B] contiguous, drawn into [0, 1].
             key: of the environments' streams of queries, [B].
-            number: what is added to the keys, see `dsa_env.curves.turn.draw`.
+            t: how many queries the streams will have given, the next ones with them.
 
         Returns:
             The step, the next queries [B] and their observation.
@@ -74,7 +72,7 @@ class OnePass:
         """
         core = self.core
         wrong, g, segment, values, following, text, image = turn(
-            *self._packed, *self._tables, query, action, key, number, core.k, self._weights
+            *self._packed, *self._tables, query, action, key, t, core.k, self._weights
         )
         if wrong >= 0:
             raise diverged(wrong)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_env.core import Observation, RetrievalCore
-from dsa_env.curves.turn import draw
-from dsa_env.episodes import GAMMA, KEY_LIMIT, chosen_queries, not_running
+from dsa_env.curves.turn import GAMMA, draw
+from dsa_env.episodes import chosen_queries, not_running
 from dsa_env.infos import LazyInfos, first_info
 from dsa_env.one_pass import OnePass
 from dsa_env.step import check_actions, diverged
@@ -76,9 +76,9 @@ class Solo:
 
     def _draw(self) -> None:
         """Draw the next episodes' queries, as their stream has them, and gather what is seen."""
-        steps = range(self._drawn + 1, self._drawn + AHEAD + 1)
-        states = np.array([(self._key + t * GAMMA) & KEY_LIMIT for t in steps], dtype=np.uint64)
-        queries: NDArray[np.int64] = draw(states, np.uint64(0), self.core.n_queries)
+        steps = np.arange(self._drawn + 1, self._drawn + AHEAD + 1, dtype=np.uint64)
+        states = np.uint64(self._key) + steps * GAMMA
+        queries: NDArray[np.int64] = draw(states, 0, self.core.n_queries)
         self._drawn += AHEAD
         seen, last = (rows_of(self.core.observe(queries)) for _ in range(2))
         self._waiting = list(zip(queries.tolist(), seen, last, strict=True))[::-1]

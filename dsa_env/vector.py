@@ -127,7 +127,7 @@ class RetrievalVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any
         flat = flat_actions(actions, ((self.num_envs, 1), (self.num_envs,)))
         query = self._episodes.query
         step, last, observation = self._episodes.turn(flat)
-        self._shown = query, flat.copy()
+        self._shown = query, flat.copy() if self.render_mode else None
         if last is not None:
             begun = self._episodes.query
             infos = LazyInfos(lambda: self._final_info(step, begun), lambda: unbatch(last()))

@@ -126,7 +126,7 @@ class CoreVecEnv(VecEnv):
         """Continue from what `get_state` returned."""
         state = self._episodes
         state.key = saved["key"].view(np.uint64).copy()
-        state.drawn = saved["drawn"].view(np.uint64)[0]
+        state.drawn = int(saved["drawn"].view(np.uint64)[0])
         state.elapsed = int(saved["elapsed"][0])
         state.query = saved["query"].copy()
         state.granularity = saved["granularity"].copy()

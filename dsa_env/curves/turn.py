@@ -12,6 +12,8 @@ from dsa_env.curves.jit import compiled, prefetch
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
+GAMMA = np.uint64(0x9E3779B97F4A7C15)
+"""The step of SplitMix64's state."""
 AHEAD = 16
 """How many rows before its lookup a segment is asked for; memory has answered by then."""
 
@@ -44,11 +46,11 @@ def remainder(number: np.uint64, n: np.uint64, share: float) -> np.int64:
 
 
 @compiled
-def draw(key: NDArray[np.uint64], step: np.uint64, n: int) -> Ints:
-    """``scatter(key + step) % n`` [B]: the queries that the streams of these keys draw next."""
+def draw(key: NDArray[np.uint64], t: int, n: int) -> Ints:
+    """The t-th queries [B] of the streams with these keys: ``scatter(key + t * GAMMA) % n``."""
     drawn = np.zeros(len(key), dtype=np.int64)
     if n > 1:
-        share = 1.0 / n
+        share, step = 1.0 / n, np.uint64(t) * GAMMA
         for b in range(len(key)):
             drawn[b] = remainder(scatter(key[b] + step), np.uint64(n), share)
     return drawn
@@ -88,7 +90,7 @@ def turn(
     query: Ints,
     action: Floats,
     key: NDArray[np.uint64],
-    step: np.uint64,
+    t: int,
     k: int,
     weights: Floats,
 ) -> tuple[int, Floats, Ints, NDArray[np.float64], Ints, Any, Any]:
@@ -106,7 +108,7 @@ def turn(
         query: [B] in [0, Q); not checked.
         action: [B], drawn into [0, 1].
         key: of the environments' streams of queries, [B].
-        step: what is added to the keys, as for `draw`.
+        t: how many queries the streams have given with this one.
         k: the cut-off of the recall.
         weights: [5] alpha, beta, low and high of the clipped reward, and 1 where its gain is the
             reciprocal rank, 0 where it is the recall; [0] for another reward.
@@ -120,7 +122,7 @@ def turn(
     g = np.empty(size, dtype=np.float32)
     segment = np.empty(size, dtype=np.int64)
     value = np.empty(size, dtype=np.float64)
-    following = draw(key, step, len(first))
+    following = draw(key, t, len(first))
     texts: Any = None if text is None else np.empty((size, text.shape[1]), dtype=np.float32)
     images: Any = None if image is None else np.empty((size, image.shape[1]), dtype=np.float32)
     for b in range(size):

@@ -18,9 +18,8 @@ from gymnasium.wrappers.vector import (
     TransformReward,
 )
 
-from dsa_env.curves.turn import scatter
+from dsa_env.curves.turn import GAMMA, scatter
 from dsa_env.env import RetrievalEnv
-from dsa_env.episodes import GAMMA
 from dsa_env.errors import DSAError
 from dsa_env.retrieval.shortlist import DIRECTIONS
 from dsa_env.testing import synthetic_bank
@@ -241,7 +240,7 @@ def test_renders_the_step_just_taken(path: str) -> None:
 
 def test_splitmix64_matches_the_reference_stream() -> None:
     # The first outputs of Vigna's splitmix64.c for the seed 1234567.
-    state = np.array([(1234567 + (t + 1) * GAMMA) % 2**64 for t in range(5)], dtype=np.uint64)
+    state = np.array([(1234567 + (t + 1) * int(GAMMA)) % 2**64 for t in range(5)], dtype=np.uint64)
     expected = [
         6457827717110365317,
         3203168211198807973,

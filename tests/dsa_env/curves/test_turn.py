@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dsa_env.bank import FeatureBank
 from dsa_env.core import RetrievalCore
-from dsa_env.curves.turn import draw, remainder, scatter
+from dsa_env.curves.turn import GAMMA, draw, remainder, scatter
 from dsa_env.errors import DSAError
 from dsa_env.one_pass import OnePass
 from dsa_env.outcome import Outcome
@@ -59,9 +59,9 @@ def test_a_turn_is_its_parts(
     action = rng.uniform(-0.3, 1.3, batch).astype(np.float32)
     breaks = core.retrieval.curves.start
     action[::3] = breaks[rng.integers(len(breaks), size=len(action[::3]))]
-    step, following, seen = OnePass(core).turn(query, action, key, np.uint64(99))
+    step, following, seen = OnePass(core).turn(query, action, key, 99)
     plain = core.step(query, clip(action))
-    np.testing.assert_array_equal(following, draw(key, np.uint64(99), core.n_queries))
+    np.testing.assert_array_equal(following, draw(key, 99, core.n_queries))
     np.testing.assert_array_equal(step.values, plain.values)
     assert step.values.dtype == plain.values.dtype == np.float64
     np.testing.assert_equal(step.info(), plain.info())
@@ -80,7 +80,7 @@ def test_an_action_that_is_no_number_ends_a_turn(bank: FeatureBank) -> None:
     action = np.array([0.2, np.nan, 0.4], dtype=np.float32)
     made = OnePass(RetrievalCore(bank))
     with pytest.raises(DSAError, match="Action 1 is NaN"):
-        made.turn(np.arange(3), action, np.zeros(3, np.uint64), np.uint64(1))
+        made.turn(np.arange(3), action, np.zeros(3, np.uint64), 1)
 
 
 @pytest.mark.parametrize("reward", [name for name in BUILT_IN if name != "terms"])
@@ -92,7 +92,7 @@ def test_the_compiled_reward_is_the_reward(bank: FeatureBank, reward: str) -> No
         query = np.arange(core.n_queries)
         action = rng.random(len(query), dtype=np.float32)
         key = np.zeros(len(query), dtype=np.uint64)
-        step, _, _ = OnePass(core).turn(query, action, key, np.uint64(1))
+        step, _, _ = OnePass(core).turn(query, action, key, 1)
         np.testing.assert_array_equal(step.values, core.evaluate(query, action)[0])
 
 
@@ -112,5 +112,5 @@ def test_the_remainder_is_exact_beside_multiples(n: int, factor: int) -> None:
 def test_draws_are_remainders_of_the_streams() -> None:
     key = np.arange(50, dtype=np.uint64)
     for n in (1, 2, 3, 1000, 2**31):
-        wanted = [int(scatter(one + np.uint64(5))) % n for one in key]
-        assert draw(key, np.uint64(5), n).tolist() == wanted
+        wanted = [int(scatter(one + np.uint64(5) * GAMMA)) % n for one in key]
+        assert draw(key, 5, n).tolist() == wanted
