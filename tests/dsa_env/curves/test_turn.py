@@ -112,5 +112,6 @@ def test_the_remainder_is_exact_beside_multiples(n: int, factor: int) -> None:
 def test_draws_are_remainders_of_the_streams() -> None:
     key = np.arange(50, dtype=np.uint64)
     for n in (1, 2, 3, 1000, 2**31):
-        wanted = [int(scatter(one + np.uint64(5) * GAMMA)) % n for one in key]
+        states = [np.uint64((one + 5 * int(GAMMA)) % 2**64) for one in range(50)]
+        wanted = [int(scatter(state)) % n for state in states]
         assert draw(key, 5, n).tolist() == wanted
