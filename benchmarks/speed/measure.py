@@ -96,7 +96,7 @@ def in_turns(contenders: dict[str, Contender], rounds: int) -> Rounds:
     for turn in range(rounds + WARM_UP):
         for name, contender in contenders.items():
             count, started = 0, time.perf_counter()
-            while (passed := time.perf_counter() - started) < contender.seconds:
+            while not count or (passed := time.perf_counter() - started) < contender.seconds:
                 count += contender.run()
             if turn >= WARM_UP:
                 result.rates[name].append(count / passed)
