@@ -22,7 +22,12 @@ from .report import write_report
 
 SECTIONS = ("environments", "training", "oracle", "memory", "growth")
 HERE = Path(__file__).resolve().parents[1]
-ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+ALIKE = {
+    **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")},
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+}
+"""What every section's environment holds: one thread, and memory that is kept when freed."""
 
 
 def main() -> None:
@@ -47,7 +52,7 @@ def main() -> None:
         print(f"{section} ...", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", "benchmarks.speed", section, "--inside"]
         command += ["--bank", options.bank, "--out", str(options.out)]
-        subprocess.run(command, check=True, env={**os.environ, **ONE_THREAD})
+        subprocess.run(command, check=True, env={**os.environ, **ALIKE})
     write_report(read_json(results), options.out)
     print(options.out / "RESULTS.md")
 

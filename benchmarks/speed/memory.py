@@ -39,11 +39,12 @@ def rows(_bank: str) -> list[Row]:
     small, large = found[0], found[-1]
     note = (
         f"private memory (Linux: RssAnon) of a process after {STEPS:,} steps of batch {BATCH:,}, "
-        f"one of them with its info, so with the exact oracle of all queries; "
-        f"{CANDIDATES} candidates, {4 * DIM} floats; the large one's files hold "
+        "one of them with its info, so with the exact oracle of all queries; "
+        f"{CANDIDATES} candidates, {4 * DIM} floats. The large one's files hold "
         f"{large.files / 2**30:.1f} GiB, of which {large.mapped / MIB:,.0f} MiB were mapped at the "
-        f"end and can be given back at any time; {large.rate / 1e6:.1f} M steps/s, the small "
-        f"one's {small.rate / 1e6:.1f} M; every {DRAWN:,} queries repeat"
+        f"end and can be given back at any time (peak of both {large.peak / MIB:,.0f} MiB); "
+        f"{large.rate / 1e6:.1f} M steps/s, the small one's {small.rate / 1e6:.1f} M; similarities "
+        f"of {DRAWN:,} queries are drawn and repeat"
     )
     return [
         Row(
@@ -56,13 +57,13 @@ def rows(_bank: str) -> list[Row]:
 
 @dataclass(frozen=True)
 class Measured:
-    """Bytes of private and of mapped memory, bytes of the files, steps per second."""
+    """Bytes of private and of mapped memory, of both at their peak, of the files; steps/s."""
 
     private: float
     mapped: float
+    peak: float
     files: float
     rate: float
-    started: float
 
 
 def measured(queries: int, candidates: int, floats: int, batch: int = BATCH) -> Measured:
@@ -138,8 +139,9 @@ def drawn_components(
     found = {
         name: np.empty((queries, candidates), np.float32) for name in ("fine", "coarse", "cross")
     }
-    for begin in range(0, queries, 256):
-        part = slice(begin, begin + 256)
+    step = max(1, 32_768 // candidates)
+    for begin in range(0, queries, step):
+        part = slice(begin, begin + step)
         shape = (len(query[part]), candidates, DIM)
         item = 0.5 * query[part] + 3 * unit(rng.standard_normal(shape, dtype=np.float32))
         fine, coarse = (
@@ -163,7 +165,6 @@ def unit(vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def step_through(folder: Path, batch: int) -> dict[str, float]:
     """Open the files, step, and say how much memory that took."""
-    started = time.perf_counter()
     arrays = {
         file.stem: np.load(file, mmap_mode="r").view(np.ndarray) for file in folder.glob("*.npy")
     }
@@ -172,19 +173,23 @@ def step_through(folder: Path, batch: int) -> dict[str, float]:
     env = RetrievalVectorEnv(batch, synthetic_bank(60, dim=4), direction="image_to_text")
     env.core.retrieval = replace(env.core.retrieval, kind=None, curves=outcomes, **arrays)
     env.reset(seed=0)
-    opened = time.perf_counter() - started
     rng = np.random.default_rng(0)
     actions = rng.random((16, batch, 1), dtype=np.float32)
     env.step(actions[0])[4]["final_info"]
     for step in range(STEPS // 10):
-        env.step(actions[step % 16])
-    begun = time.perf_counter()
+        held = env.step(actions[step % 16])
+    seconds = []
     for step in range(STEPS):
-        env.step(actions[step % 16])
-    rate = batch * STEPS / (time.perf_counter() - begun)
+        begun = time.perf_counter()
+        held = env.step(actions[step % 16])
+        seconds.append(time.perf_counter() - begun)
+    del held
+    rate = batch / float(np.median(seconds))
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    private, mapped = (float(lines[name].split()[0]) * 1024 for name in ("RssAnon", "RssFile"))
-    return {"private": private, "mapped": mapped, "rate": rate, "started": opened}
+    private, mapped, peak = (
+        float(lines[name].split()[0]) * 1024 for name in ("RssAnon", "RssFile", "VmHWM")
+    )
+    return {"private": private, "mapped": mapped, "peak": peak, "rate": rate}
 
 
 if __name__ == "__main__":
