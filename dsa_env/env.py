@@ -175,7 +175,8 @@ class RetrievalEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode on a new query, or on ``options["query"]``."""
-        super().reset(seed=seed)
+        if seed is not None:
+            super().reset(seed=seed)
         if seed is not None or not self._keyed:
             key = draw_key(self.np_random)
             self._keyed = True

@@ -114,8 +114,8 @@ def time_to_reward(train: RetrievalCore, validation: RetrievalCore) -> Row:
     )
     if unreached:
         note += (
-            f"; SB3's defaults did not get there in {PATIENCE:.0f} times as long in {unreached} of them, "
-            "so the ratio is a lower bound"
+            f"; SB3's defaults did not get there in {PATIENCE:.0f} times as long with {unreached} "
+            "of them, so the ratio is a lower bound"
         )
     return Row(
         "time to 95 % of the gain in validation reward: SB3's defaults / ours",

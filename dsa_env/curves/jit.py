@@ -32,7 +32,7 @@ def compiled(function: F) -> F:
 
 
 def _prefetch(_context: Any, array: Any, index: Any) -> Any:
-    """In compiled code: ask memory for entry `index` of a contiguous one-dimensional array.
+    """In compiled code: ask memory for entry `index` of a contiguous array, its axes in one.
 
     Nothing waits for it; the processor's cache has the entry some hundred nanoseconds later.
     """

@@ -129,11 +129,13 @@ def turn(
         if np.isnan(action[b]):
             return b, g, segment, value, following, texts, images
         g[b] = min(max(action[b], np.float32(0)), np.float32(1))
+        segment[b] = query[b] * bins + min(int(g[b] * bins), bins - 1)
+        prefetch(first, segment[b])
+    flat = first.ravel()
     for early in range(size + AHEAD):
         if early < size:
-            at = np.int64(first[query[early], min(int(g[early] * bins), bins - 1)])
-            prefetch(records, at)
-            segment[early] = at
+            segment[early] = np.int64(flat[segment[early]])
+            prefetch(records, segment[early])
         b = early - AHEAD
         if b < 0:
             continue
