@@ -153,7 +153,9 @@ ALGORITHMS: dict[str, Algorithm] = {
                 "weight_decay": 0.03,
                 "batch_size": 2_048,
                 "n_steps": 8,
-                "n_epochs": 4,
+                # Two epochs come as far as four in .55 of the time: embedded world, 600,000 steps,
+                # best validation reward .4485, .4487 (text to image), .5707, .5748 (image to text)
+                "n_epochs": 2,
                 "gae_lambda": 1.0,
                 "clip_range": 0.2,
                 "ent_coef": 0.0,
