@@ -20,7 +20,7 @@ from dsa_env.files import read_json, write_json
 from .measure import machine
 from .report import write_report
 
-SECTIONS = ("environments", "training", "oracle", "memory", "growth")
+SECTIONS = ("environments", "training", "learning", "oracle", "memory", "growth")
 HERE = Path(__file__).resolve().parents[1]
 ALIKE = {
     **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")},
