@@ -86,6 +86,8 @@ class OnePass:
             step = core.judge(self._outcome(query, g, segment))
         if self._plain:
             return step, following, {"text": text, "image": image}
+        if core.observation == "index":
+            return step, following, {"query": following.copy()}
         return step, following, core.observe(following)
 
     def single(self, query: int, g: float) -> tuple[Any, Maker]:

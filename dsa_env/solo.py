@@ -12,11 +12,10 @@ from dsa_env.curves.turn import GAMMA, draw
 from dsa_env.episodes import chosen_queries, not_running
 from dsa_env.infos import LazyInfos, first_info
 from dsa_env.one_pass import OnePass
-from dsa_env.step import check_actions, diverged
+from dsa_env.step import FLOAT32, check_actions, diverged
 
 AHEAD = 256
 """Episodes that are drawn and gathered at once; one at a time, calling numpy costs more than it."""
-FLOAT32 = np.dtype(np.float32)
 
 
 class Solo:

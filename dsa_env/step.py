@@ -13,6 +13,8 @@ from dsa_env.curves.lookup import clip_actions
 from dsa_env.errors import DSAError
 from dsa_env.outcome import Outcome
 
+FLOAT32 = np.dtype(np.float32)
+
 
 class Step:
     """What a step of B environments led to; what a trainer never looks at is made when asked for.
@@ -56,6 +58,8 @@ def check_actions(actions: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> ND
 
 def flat_actions(actions: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> NDArray[np.float32]:
     """`check_actions` without the clipping, and without looking for NaN: [B] contiguous float32."""
+    if type(actions) is np.ndarray and actions.dtype is FLOAT32 and actions.shape == shapes[0]:
+        return np.ascontiguousarray(actions).reshape(-1)
     try:
         array = np.asarray(actions, dtype=np.float32)
     except (TypeError, ValueError):
