@@ -30,6 +30,7 @@ class OnePass:
         self.core = core
         self.retrieval = core.retrieval
         curves = core.retrieval.curves
+        assert curves is not None
         self._packed = curves.records, curves.first
         self._weights = reward_weights(core.reward)
         self._known = len(self._weights) > 0
