@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import asdict
@@ -14,9 +17,8 @@ from dsa_env.bank import FeatureBank
 from dsa_env.retrieval.shortlist import load_retrieval
 from dsa_env.vector import RetrievalVectorEnv
 
-from .environments import stepping
-from .measure import Row, in_turns
-from .memory import BATCH, CANDIDATES, DIM, measured, unit
+from .measure import Row
+from .memory import BATCH, CANDIDATES, DIM, measured, stepped, unit
 
 QUERIES = 10_000
 FLOATS = 4 * DIM
@@ -35,6 +37,7 @@ def rows(_bank: str) -> list[Row]:
 
 def series(_bank: str) -> dict[str, Any]:
     """For each variable its values and what was measured there."""
+    gallery(GALLERIES[0])  # compiles what prepares
     return {
         "shortlist": curve(SHORTLISTS, lambda k: measured(QUERIES, k, FLOATS)),
         "dimension": curve(DIMENSIONS, lambda floats: measured(QUERIES, CANDIDATES, floats)),
@@ -49,18 +52,23 @@ def curve(values: tuple[int, ...], measure: Any) -> dict[str, Any]:
 
 
 def gallery(size: int) -> dict[str, float]:
-    """Steps per second, and the seconds a query that preparing its shortlist takes."""
+    """Steps and memory of a process that opens the bank; seconds a query to prepare it before."""
     rng = np.random.default_rng(0)
     image, other = (unit(rng.standard_normal((size, DIM), dtype=np.float32)) for _ in range(2))
     asked = rng.choice(size, ASKED, replace=False)
     text = image[asked] + other[asked] + unit(rng.standard_normal((ASKED, DIM), dtype=np.float32))
     with tempfile.TemporaryDirectory(prefix="dsa-bench-") as folder:
+        path = Path(folder) / "bank"
         bank = FeatureBank.from_arrays(
-            text, image, other, positives=asked, splits=["train"] * size, path=Path(folder) / "bank"
+            text, image, other, positives=asked, splits=["train"] * size, path=path
         )
         started = time.perf_counter()
         load_retrieval(bank, "text_to_image", "train", shortlist=CANDIDATES)
         prepared = (time.perf_counter() - started) / ASKED
-        env = RetrievalVectorEnv(BATCH, bank, shortlist=CANDIDATES)
-        rate = in_turns({"ours": stepping(env)}, 5).median("ours")
-    return {"rate": rate, "prepared": prepared}
+        command = [sys.executable, "-m", __name__, str(path)]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {**json.loads(output.splitlines()[-1]), "prepared": prepared}
+
+
+if __name__ == "__main__":
+    print(json.dumps(stepped(RetrievalVectorEnv(BATCH, sys.argv[1], shortlist=CANDIDATES))))

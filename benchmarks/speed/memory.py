@@ -164,7 +164,7 @@ def unit(vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def step_through(folder: Path, batch: int) -> dict[str, float]:
-    """Open the files, step, and say how much memory that took."""
+    """Open the files and step through them."""
     arrays = {
         file.stem: np.load(file, mmap_mode="r").view(np.ndarray) for file in folder.glob("*.npy")
     }
@@ -172,6 +172,12 @@ def step_through(folder: Path, batch: int) -> dict[str, float]:
     outcomes = OutcomeCurves(**{name: arrays.pop(name) for name in names})
     env = RetrievalVectorEnv(batch, synthetic_bank(60, dim=4), direction="image_to_text")
     env.core.retrieval = replace(env.core.retrieval, kind=None, curves=outcomes, **arrays)
+    return stepped(env)
+
+
+def stepped(env: RetrievalVectorEnv) -> dict[str, float]:
+    """Step, and say how fast that was and how much memory this process has taken by then."""
+    batch = env.num_envs
     env.reset(seed=0)
     rng = np.random.default_rng(0)
     actions = rng.random((16, batch, 1), dtype=np.float32)

@@ -76,7 +76,7 @@ LABELS = {
 
 
 def draw(series: dict[str, Any], path: Path) -> None:
-    """Steps/s above, memory (for the gallery: preparation) below, one column a variable."""
+    """Steps/s above, memory (and preparation) below, one column a variable."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(13, 6), layout="constrained")
         axes = figure.subplots(2, len(LABELS))
@@ -84,19 +84,16 @@ def draw(series: dict[str, Any], path: Path) -> None:
             x, points = series[name]["x"], series[name]["points"]
             top, bottom = axes[0][column], axes[1][column]
             top.plot(x, [point["rate"] / 1e6 for point in points], "o-", color=AGENT)
-            top.set_ylim(bottom=0)
+            top.set_ylim(0, 1.15 * max(point["rate"] for point in points) / 1e6)
             top.set_title("M steps/s")
-            if "prepared" in points[0]:
-                bottom.plot(x, [1e3 * point["prepared"] for point in points], "o-", color=SWEEP)
-                bottom.set_title("preparation, once (ms a query)")
-            else:
-                for key, what, colour in (
-                    ("private", "private", AGENT), ("files", "files on disk", SWEEP)
-                ):  # fmt: skip
-                    mebibytes = [point[key] / 2**20 for point in points]
-                    bottom.plot(x, mebibytes, "o-", color=colour, label=what)
-                bottom.set_title("memory (MiB)")
-                bottom.legend()
+            for key, what, colour, unit in (
+                ("private", "private memory (MiB)", AGENT, 2**20),
+                ("files", "files on disk (MiB)", SWEEP, 2**20),
+                ("prepared", "preparation (ms a query)", "black", 1e-3),
+            ):
+                if key in points[0]:
+                    bottom.plot(x, [p[key] / unit for p in points], "o-", color=colour, label=what)
+            bottom.legend()
             bottom.set_yscale("log")
             for axis in (top, bottom):
                 axis.set_xscale("log")
@@ -121,9 +118,10 @@ def _growth(series: dict[str, Any]) -> str:
         "Shortlist: {0[0]} to {0[1]} M steps/s from {1[0]} to {1[1]} candidates: a step looks up a "
         "segment of the query's curve and does not rank; longer curves only fill more of the "
         "cache.".format(rate["shortlist"], x["shortlist"]),
-        "Gallery: {0[0]} to {0[1]} M steps/s from {1[0]} to {1[1]} items: a step knows the "
-        "shortlist alone; what grows is its preparation, once a query, {2[0]} to {2[1]} ms by "
-        "comparing everything.".format(rate["gallery"], x["gallery"], prepared),
+        "Gallery: {0[0]} to {0[1]} M steps/s and {3[0]} to {3[1]} MiB from {1[0]} to {1[1]} items "
+        "(a few queries and 192 floats, all in the cache): a step knows the shortlist alone; what "
+        "grows is its preparation, once a query, {2[0]} to {2[1]} ms by comparing everything"
+        ".".format(rate["gallery"], x["gallery"], prepared, private["gallery"]),
         "Dimension: {0[0]} to {0[1]} M steps/s from {1[0]} to {1[1]} floats: copying the "
         "observation is what a step costs, so the rate falls as one over the floats once they "
         "outweigh the rest.".format(rate["dimension"], x["dimension"]),
