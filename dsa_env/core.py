@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from dsa_env.bank import FeatureBank, resolve_bank
 from dsa_env.bank.format import SPLITS
-from dsa_env.curves.lookup import BINS, clip_actions, first_segments, look_up
+from dsa_env.curves.lookup import look_up
 from dsa_env.directions import DIRECTIONS, Options, load_queries
 from dsa_env.errors import DSAError, unknown
 from dsa_env.oracle import best_granularity
 from dsa_env.outcome import Outcome
 from dsa_env.rewards import Reward, Terms, evaluate, resolve_reward
+from dsa_env.step import Step
 
 if TYPE_CHECKING:
     from dsa_env.retrieval.retrieval import Retrieval
@@ -29,22 +29,6 @@ OBSERVATIONS = ("features", "index")
 
 START = np.float32(0.5)
 """The granularity that a refining agent (horizon above 1) is shown before its first action."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a step of B environments led to.
-
-    Attributes:
-        values: the rewards [B] or [B, m] float64.
-        outcome: what they were given for.
-        info: makes the info, name -> [B] array with the same keys every time; most of what a
-            trainer never looks at costs more than the step itself.
-    """
-
-    values: NDArray[np.float64]
-    outcome: Outcome
-    info: Callable[[], dict[str, Any]]
 
 
 class RetrievalCore:
@@ -170,7 +154,7 @@ class RetrievalCore:
     @retrieval.setter
     def retrieval(self, retrieval: Retrieval) -> None:
         self._retrieval = retrieval
-        for name in ("_curves", "_oracle", "_ambiguity", "_items", "_item_table", "_item_row"):
+        for name in ("_oracle", "_ambiguity", "_items", "_item_table", "_item_row"):
             self.__dict__.pop(name, None)
 
     @property
@@ -239,7 +223,8 @@ class RetrievalCore:
                 f"query and g must be one-dimensional and of one length, got shapes {asked.shape} "
                 f"and {used.shape}."
             )
-        rank, severity, item, wrong = look_up(*self._curves, asked, used)
+        curves = self.retrieval.curves
+        rank, severity, item, wrong = look_up(curves.records, curves.first, asked, used)
         if wrong >= 0:
             raise DSAError(
                 f"Queries must lie in 0..{self.n_queries - 1} and granularities in [0, 1], got "
@@ -254,14 +239,24 @@ class RetrievalCore:
         Raises:
             DSAError: the reward breaks its contract, or changed its form since it was first tried.
         """
-        raw, terms, outcome = self.evaluate(query, g)
+        return self.judge(self.outcome(query, g))
+
+    def judge(self, outcome: Outcome) -> Step:
+        """The step that led to this outcome.
+
+        Raises:
+            DSAError: as for `step`.
+        """
+        raw, terms = evaluate(self.reward, outcome)
         if terms.keys() != set(self.term_names) or raw.shape[1:] != self._value_shape:
             raise DSAError(
                 f"The reward changed its form: it returned shape {raw.shape} and the terms "
                 f"{list(terms)}, before (B, *{self._value_shape}) and {list(self.term_names)}; "
                 "return the same at every call."
             )
-        return Step(raw.astype(np.float64), outcome, lambda: self._info(raw, terms, outcome))
+        return Step(
+            raw.astype(np.float64), lambda: outcome, lambda: self._info(raw, terms, outcome)
+        )
 
     def _info(self, raw: NDArray[Any], terms: Terms, outcome: Outcome) -> dict[str, Any]:
         """The info of a step: name -> [B] array, ``reward_terms`` a dict of such.
@@ -294,22 +289,6 @@ class RetrievalCore:
             where outcomes are found on demand.
         """
         return self._oracle
-
-    @functools.cached_property
-    def _curves(self) -> tuple[Any, Any, Any, Any, Any, Any]:
-        """What `look_up` needs of the outcome curves, contiguous and of the types it takes."""
-        curves = self.retrieval.curves
-        assert curves is not None
-        indptr = np.ascontiguousarray(curves.indptr, dtype=np.int64)
-        start = np.ascontiguousarray(curves.start, dtype=np.float64)
-        return (
-            indptr,
-            start,
-            np.ascontiguousarray(curves.rank, dtype=np.float32),
-            np.ascontiguousarray(curves.severity, dtype=np.float32),
-            np.ascontiguousarray(curves.item, dtype=np.int32),
-            first_segments(indptr, start, BINS),
-        )
 
     @functools.cached_property
     def _oracle(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -376,32 +355,6 @@ class RetrievalCore:
         row = np.full(int(self._items[-1]) + 2, len(self._items), dtype=np.int64)
         row[self._items] = np.arange(len(self._items))
         return row
-
-
-def check_actions(actions: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> NDArray[np.float32]:
-    """Turn actions of one of the `shapes` (the first is the space's) into g [B] in [0, 1].
-
-    Out-of-range actions are clipped, as a Gaussian policy produces them.
-
-    Raises:
-        DSAError: wrong shape, not numbers, or NaN.
-    """
-    try:
-        array = np.asarray(actions, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise DSAError(f"Actions must be numbers of shape {shapes[0]}, got {actions!r}.") from None
-    if array.shape not in shapes:
-        raise DSAError(
-            f"Expected actions of shape {shapes[0]}, the granularity g in [0, 1], got shape "
-            f"{array.shape}; reshape them."
-        )
-    g, where = clip_actions(np.ascontiguousarray(array.reshape(-1)))
-    if where >= 0:
-        raise DSAError(
-            f"Action {where} is NaN: the policy has diverged; lower its learning rate or check "
-            "what it is fed."
-        )
-    return g
 
 
 def _whole(name: str, value: Any) -> int:

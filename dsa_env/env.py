@@ -10,10 +10,12 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from dsa_env.core import Observation, RetrievalCore, check_actions
+from dsa_env.core import Observation, RetrievalCore
 from dsa_env.episodes import Episodes, draw_key
 from dsa_env.errors import unknown
 from dsa_env.infos import first_info
+from dsa_env.solo import Solo
+from dsa_env.step import check_actions
 
 if TYPE_CHECKING:
     from dsa_env.bank import FeatureBank
@@ -49,6 +51,8 @@ class CoreEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
         self.observation_space = core.observation_space
         self.action_space = core.action_space
         self.reward_space: Box | None = core.reward_space
+        solo = core.horizon == 1 and core.retrieval.curves is not None
+        self._solo = Solo(core) if solo else None
         self._episodes = Episodes(core, 1)
         self._keyed = False
 
@@ -56,10 +60,16 @@ class CoreEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode on a new query, or on ``options["query"]``."""
-        super().reset(seed=seed)
+        if seed is not None:
+            super().reset(seed=seed)
         if seed is not None or not self._keyed:
-            self._episodes.seed([draw_key(self.np_random)])
+            key = draw_key(self.np_random)
             self._keyed = True
+            self._episodes.seed([key])
+            if self._solo is not None:
+                self._solo.seed(key)
+        if self._solo is not None:
+            return self._solo.begin(options)
         info = self._episodes.begin(options)
         return self._first_observation(), first_info(info)
 
@@ -67,6 +77,9 @@ class CoreEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
         self, action: NDArray[np.float32]
     ) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
         """Rank the gallery with granularity `action` ([1], clipped to [0, 1])."""
+        if self._solo is not None:
+            observation, value, info = self._solo.advance(action)
+            return observation, value, True, False, info
         g = check_actions(action, ((1,), ()))
         step, terminated = self._episodes.advance(g)
         reward = float(step.values[0]) if step.values.ndim == 1 else step.values[0]
@@ -82,6 +95,8 @@ class CoreEnv(gym.Env[dict[str, Any], NDArray[np.float32]]):
             return None
         from dsa_env.rendering import render
 
+        if self._solo is not None:
+            return render(self.core, self._solo.query, self._solo.granularity, self.render_mode)
         state = self._episodes
         g = state.granularity[0] if state.elapsed > 0 else None
         return render(self.core, int(state.query[0]), g, self.render_mode)

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsa_env.core import START, Observation, RetrievalCore, Step
-from dsa_env.curves.jit import compiled
+from dsa_env.core import START, Observation, RetrievalCore
+from dsa_env.curves.turn import draw
 from dsa_env.errors import DSAError, unknown
+from dsa_env.one_pass import OnePass
+from dsa_env.step import Step, clip
 
-GAMMA = 0x9E3779B97F4A7C15
 KEY_LIMIT = 2**64 - 1
 
-
-@compiled
-def splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The SplitMix64 output function [B], elementwise: a bijection that scatters nearby states.
-
-    Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; the
-    constants are those of Vigna's reference implementation (splitmix64.c). With
-    ``state = key + t * GAMMA`` it yields the t-th number of the stream of a key, so the numbers of
-    many streams come without a generator for each.
-    """
-    output = np.empty_like(state)
-    for b in range(len(state)):
-        mixed = (state[b] ^ (state[b] >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        output[b] = mixed ^ (mixed >> np.uint64(31))
-    return output
+Last = Callable[[], Observation]
+"""Makes the last observation of episodes that have ended."""
 
 
 def draw_key(rng: np.random.Generator) -> int:
@@ -55,8 +43,10 @@ class Episodes:
         self.batch = batch
         self.key = np.zeros(batch, dtype=np.uint64)
         self.drawn = 0
-        self.elapsed = -1
+        self._before = np.full(batch, START), np.full(batch, -1, dtype=np.int64)
         self._restart(np.zeros(batch, dtype=np.int64))
+        self.elapsed = -1
+        self._pass: OnePass | None = None
 
     def seed(self, keys: list[int]) -> None:
         """Start the streams of queries anew from these keys, one an environment."""
@@ -69,12 +59,10 @@ class Episodes:
         Returns:
             The info: ``query`` [B] int64.
         """
-        fixed = self._chosen(options or {})
+        fixed = chosen_queries(self.core, self.batch, options or {})
         self.drawn += 1
-        step = np.uint64(int(self.drawn) * GAMMA & KEY_LIMIT)
-        drawn = splitmix64(self.key + step) % np.uint64(self.core.n_queries)
-        self._restart(drawn.astype(np.int64) if fixed is None else fixed)
-        self.elapsed = 0
+        drawn = draw(self.key, self.drawn, self.core.n_queries)
+        self._restart(drawn if fixed is None else fixed)
         return {"query": self.query.copy()}
 
     def observe(self) -> Observation:
@@ -83,40 +71,87 @@ class Episodes:
 
     def advance(self, g: NDArray[np.float32]) -> tuple[Step, bool]:
         """Use granularity g [B]; returns the step and whether the episodes have ended."""
-        if self.elapsed < 0:
-            raise DSAError("No episode is running: call reset() before step().")
-        if self.elapsed >= self.core.horizon:
-            raise DSAError(
-                f"The episode ended after its {self.core.horizon} step(s): call reset() before "
-                "step()."
-            )
+        self._require_running()
         step = self.core.step(self.query, g)
         self.granularity, self.retrieved = g, step.outcome.retrieved
         self.elapsed += 1
         return step, self.elapsed >= self.core.horizon
 
+    def turn(self, action: NDArray[np.float32]) -> tuple[Step, Last | None, Observation]:
+        """`advance`, `begin` where the episodes have ended, and `observe`, in one call.
+
+        Args:
+            action: [B] contiguous float32, drawn into [0, 1].
+
+        Returns:
+            The step; what makes the last observation of the episodes where they ended (else None);
+            the observation.
+
+        Raises:
+            DSAError: an action is no number, or no episode is running.
+        """
+        core, query, one_pass = self.core, self.query, self._pass
+        if one_pass is None or one_pass.retrieval is not core.retrieval:
+            one_pass = self._pass = OnePass.of(core)
+        if one_pass is None:
+            return self._plain_turn(clip(action))
+        if self.elapsed != 0:
+            raise not_running(core, begun=False)
+        step, following, seen = one_pass.turn(query, action, self.key, self.drawn + 1)
+        self.drawn += 1
+        self._restart(following)
+        return step, lambda: core.observe(query), seen
+
+    def _plain_turn(self, g: NDArray[np.float32]) -> tuple[Step, Last | None, Observation]:
+        step, ended = self.advance(g)
+        if not ended:
+            return step, None, self.observe()
+        last = (self.query, self.granularity, self.retrieved)
+        self.begin()
+        return step, lambda: self.core.observe(*last), self.observe()
+
+    def _require_running(self) -> None:
+        if not 0 <= self.elapsed < self.core.horizon:
+            raise not_running(self.core, self.elapsed >= 0)
+
     def _restart(self, query: NDArray[np.int64]) -> None:
         self.query = query
-        self.granularity = np.full(self.batch, START)
-        self.retrieved = np.full(self.batch, -1, dtype=np.int64)
+        self.granularity, self.retrieved = self._before
+        self.elapsed = 0
 
-    def _chosen(self, options: dict[str, Any]) -> NDArray[np.int64] | None:
-        """The queries that the reset options name, or None."""
-        for name in options:
-            if name != "query":
-                raise unknown("reset option", name, ["query"])
-        if options.get("query") is None:
-            return None
-        given = np.asarray(options["query"])
-        if given.dtype.kind not in "iu" or given.shape not in ((), (self.batch,)):
-            raise DSAError(
-                'options["query"] must be one whole number'
-                + (f", or {self.batch} of them" if self.batch > 1 else "")
-                + f", got {options['query']!r}."
-            )
-        if given.min() < 0 or given.max() >= self.core.n_queries:
-            raise DSAError(
-                f'options["query"] must lie in 0..{self.core.n_queries - 1}, the queries of split '
-                f"{self.core.split!r}, got {options['query']!r}."
-            )
-        return np.broadcast_to(given, (self.batch,)).astype(np.int64)
+
+def not_running(core: RetrievalCore, begun: bool) -> DSAError:
+    """The error for a step where no episode is running."""
+    if not begun:
+        return DSAError("No episode is running: call reset() before step().")
+    return DSAError(
+        f"The episode ended after its {core.horizon} step(s): call reset() before step()."
+    )
+
+
+def chosen_queries(
+    core: RetrievalCore, batch: int, options: dict[str, Any]
+) -> NDArray[np.int64] | None:
+    """The queries [B] that the reset options name, or None.
+
+    Raises:
+        DSAError: another option, or queries that do not fit.
+    """
+    for name in options:
+        if name != "query":
+            raise unknown("reset option", name, ["query"])
+    if options.get("query") is None:
+        return None
+    given = np.asarray(options["query"])
+    if given.dtype.kind not in "iu" or given.shape not in ((), (batch,)):
+        raise DSAError(
+            'options["query"] must be one whole number'
+            + (f", or {batch} of them" if batch > 1 else "")
+            + f", got {options['query']!r}."
+        )
+    if given.min() < 0 or given.max() >= core.n_queries:
+        raise DSAError(
+            f'options["query"] must lie in 0..{core.n_queries - 1}, the queries of split '
+            f"{core.split!r}, got {options['query']!r}."
+        )
+    return np.broadcast_to(given, (batch,)).astype(np.int64)

@@ -51,7 +51,6 @@ class LazyInfos(dict[str, Any]):
     def __init__(
         self, make: Callable[[], dict[str, Any]], make_final: Callable[[], Any] | None = None
     ) -> None:
-        super().__init__()
         self._make: Callable[[], dict[str, Any]] | None = make
         self._make_final = make_final
 

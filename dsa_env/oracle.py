@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ NARROW = 1e-7
 MARGIN = 1e-6
 """How far from the edge of a segment a float32 action is surely inside it."""
 CHUNK = 1 << 18
-"""Segments that are given to the reward at once; bounds the memory of large banks."""
+"""Segments that are looked at at once; bounds the memory of large banks."""
 
 
 def best_granularity(
@@ -40,9 +41,45 @@ def best_granularity(
         The best reward [Q] and g [Q] in float64: the middle of the widest stretch of g that earns
         the best reward all along, or, where there is no such stretch, the best of the points.
     """
+    queries = len(curves.indptr) - 1
+    best, g = np.empty(queries), np.empty(queries)
+    begin = 0
+    while begin < queries:
+        most = int(np.searchsorted(curves.indptr, curves.indptr[begin] + CHUNK, side="right")) - 1
+        end = min(max(most, begin + 1), queries)
+        best[begin:end], g[begin:end] = _best_of(_part(curves, begin, end), begin, reward, k)
+        begin = end
+    return best, g
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The curves of some queries in a row, as `OutcomeCurves` names them, and their ends."""
+
+    indptr: NDArray[np.int64]
+    start: NDArray[np.float64]
+    end: NDArray[np.float64]
+    rank: NDArray[np.float32]
+    severity: NDArray[np.float32]
+    item: NDArray[np.int32]
+
+
+def _part(curves: OutcomeCurves, begin: int, end: int) -> _Part:
+    indptr = curves.indptr[begin : end + 1]
+    part = slice(indptr[0], indptr[-1])
+    start, indptr = np.asarray(curves.start[part]), indptr - indptr[0]
+    stop = np.append(start[1:], 1.0)
+    stop[indptr[1:] - 1] = 1.0
+    return _Part(indptr, start, stop, curves.rank[part], curves.severity[part], curves.item[part])
+
+
+def _best_of(
+    curves: _Part, begin: int, reward: Reward, k: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`best_granularity` of some queries in a row, the first of which is `begin`."""
     points = np.stack([curves.start, (curves.start + curves.end) / 2, curves.end])
     query = np.repeat(np.arange(len(curves.indptr) - 1), np.diff(curves.indptr))
-    values = np.stack([_on_segments(curves, reward, k, query, g) for g in points])
+    values = np.stack([_on_segments(curves, reward, k, begin + query, g) for g in points])
     first = curves.indptr[:-1]
     best = np.maximum.reduceat(values.max(axis=0), first)
     flat = (values == best[query]).all(axis=0)
@@ -66,21 +103,17 @@ def _inside(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _on_segments(
-    curves: OutcomeCurves, reward: Reward, k: int, query: NDArray[np.int64], g: NDArray[np.float64]
+    curves: _Part, reward: Reward, k: int, query: NDArray[np.int64], g: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The reward [S] of every segment's outcome, with granularity g [S]."""
-    values = np.empty(len(query), dtype=np.float64)
-    for begin in range(0, len(query), CHUNK):
-        part = slice(begin, begin + CHUNK)
-        outcome = Outcome.from_rank(
-            query[part], g[part], curves.rank[part], curves.severity[part], curves.item[part], k
-        )
-        values[part], _ = evaluate(reward, outcome)
-    return values
+    values, _ = evaluate(
+        reward, Outcome.from_rank(query, g, curves.rank, curves.severity, curves.item, k)
+    )
+    return values.astype(np.float64)
 
 
 def _widest(
-    curves: OutcomeCurves, query: NDArray[np.int64], flat: NDArray[np.bool_]
+    curves: _Part, query: NDArray[np.int64], flat: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """[Q] the middle of each query's widest run of `flat` segments; NaN where it has none."""
     middle = np.full(len(curves.indptr) - 1, np.nan)

@@ -13,11 +13,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from dsa_env.core import Observation, RetrievalCore, Step, check_actions
+from dsa_env.core import Observation, RetrievalCore
 from dsa_env.env import RENDER_MODES, check_render_mode
 from dsa_env.episodes import Episodes, draw_key
 from dsa_env.errors import DSAError
 from dsa_env.infos import LazyInfos, unbatch, with_masks
+from dsa_env.step import Step, flat_actions
 
 if TYPE_CHECKING:
     from dsa_env.bank import FeatureBank
@@ -62,6 +63,8 @@ class CoreVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]):
         self.reward_space: Box | None = self.core.reward_space
         self._episodes = Episodes(self.core, num_envs)
         self._keyed = False
+        self._nobody = np.zeros(num_envs, dtype=np.bool_)
+        self._everybody = ~self._nobody
         self._shown: tuple[NDArray[np.int64], NDArray[np.float32] | None] | None = None
 
     def reset(
@@ -85,30 +88,26 @@ class CoreVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]):
         self, actions: NDArray[np.float32]
     ) -> tuple[Observation, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Use granularities [num_envs, 1], clipped to [0, 1]; rewards are float64."""
-        g = check_actions(actions, ((self.num_envs, 1), (self.num_envs,)))
-        state = self._episodes
-        step, terminated = state.advance(g)
-        self._shown = state.query, g
-        if terminated:
-            last = (state.query, state.granularity, state.retrieved)
-            begun = state.begin()
-            infos = LazyInfos(
-                lambda: self._final_info(step, begun), lambda: unbatch(self.core.observe(*last))
-            )
+        flat = flat_actions(actions, ((self.num_envs, 1), (self.num_envs,)))
+        query = self._episodes.query
+        step, last, observation = self._episodes.turn(flat)
+        self._shown = query, flat.copy() if self.render_mode else None
+        if last is not None:
+            begun = self._episodes.query
+            infos = LazyInfos(lambda: self._final_info(step, begun), lambda: unbatch(last()))
         else:
             infos = LazyInfos(lambda: with_masks(step.info(), self.num_envs))
-        terminations = np.full(self.num_envs, terminated)
-        truncations = np.zeros(self.num_envs, dtype=np.bool_)
-        return state.observe(), step.values, terminations, truncations, infos
+        terminations = (self._nobody if last is None else self._everybody).copy()
+        return observation, step.values, terminations, self._nobody.copy(), infos
 
-    def _final_info(self, step: Step, begun: dict[str, Any]) -> dict[str, Any]:
+    def _final_info(self, step: Step, begun: NDArray[np.int64]) -> dict[str, Any]:
         """The infos of a step that ended the episodes, ``final_obs`` left out."""
         everyone = np.ones(self.num_envs, dtype=np.bool_)
         return {
             "_final_obs": everyone,
             "final_info": with_masks(step.info(), self.num_envs),
             "_final_info": everyone.copy(),
-            **with_masks(begun, self.num_envs),
+            **with_masks({"query": begun.copy()}, self.num_envs),
         }
 
     def render(self) -> tuple[Any, ...] | None:
@@ -120,7 +119,7 @@ class CoreVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]):
         from dsa_env.rendering import render
 
         query, used = self._shown
-        granularity = [None] * self.num_envs if used is None else used
+        granularity = [None] * self.num_envs if used is None else np.clip(used, 0, 1)
         return tuple(
             render(self.core, int(q), g, self.render_mode)
             for q, g in zip(query, granularity, strict=True)

@@ -90,7 +90,7 @@ class CoreVecEnv(VecEnv):
     def reset(self) -> NDArray[np.float32]:
         """Start new episodes; returns their first observations [n_envs, D]."""
         self._episodes.begin()
-        return self._observe()
+        return self._seen(self._episodes.observe())
 
     def step_async(self, actions: NDArray[np.float32]) -> None:
         """Keep the actions [n_envs, 1] for `step_wait`."""
@@ -100,17 +100,15 @@ class CoreVecEnv(VecEnv):
         self,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Take the step; where episodes end, the observation is the first of the next ones."""
-        g = np.clip((self._actions[:, 0] + 1.0) / 2.0, 0.0, 1.0).astype(np.float32)
-        if np.isnan(g).any():
+        if np.isnan(self._actions).any():
             raise DSAError(
                 "The policy has diverged (its action is NaN); lower learning_rate or check the "
                 "bank with `dsa info`."
             )
-        step, ended = self._episodes.advance(g)
-        if ended:
-            self._episodes.begin()
-        dones = self._ended if ended else self._running
-        return self._observe(), step.values.astype(np.float32), dones.copy(), self._infos
+        g = np.ascontiguousarray((self._actions[:, 0] + 1.0) / 2.0, dtype=np.float32)
+        step, last, seen = self._episodes.turn(g)
+        dones = self._running if last is None else self._ended
+        return self._seen(seen), step.values.astype(np.float32), dones.copy(), self._infos
 
     def get_state(self) -> dict[str, NDArray[Any]]:
         """Everything that later steps depend on, as arrays."""
@@ -128,16 +126,16 @@ class CoreVecEnv(VecEnv):
         """Continue from what `get_state` returned."""
         state = self._episodes
         state.key = saved["key"].view(np.uint64).copy()
-        state.drawn = saved["drawn"].view(np.uint64)[0]
+        state.drawn = int(saved["drawn"].view(np.uint64)[0])
         state.elapsed = int(saved["elapsed"][0])
         state.query = saved["query"].copy()
         state.granularity = saved["granularity"].copy()
         state.retrieved = saved["retrieved"].copy()
 
-    def _observe(self) -> NDArray[np.float32]:
+    def _seen(self, observation: Observation) -> NDArray[np.float32]:
         if self.indexed:
             return self._episodes.query.astype(np.float32)[:, None]
-        return flatten(self._episodes.observe())
+        return flatten(observation)
 
     def close(self) -> None:
         """Nothing is held open."""

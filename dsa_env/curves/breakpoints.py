@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,7 +44,11 @@ class Curves:
 
     def __post_init__(self) -> None:
         protect(self)
-        object.__setattr__(self, "_keys", 2.0 * self.query + self.start)
+
+    @cached_property
+    def _keys(self) -> NDArray[np.float64]:
+        """[S] where each segment starts, queries 2 apart on one axis."""
+        return 2.0 * self.query + self.start
 
     @property
     def query(self) -> NDArray[np.int64]:
@@ -63,9 +68,8 @@ class Curves:
 
         One binary search for all: queries lie 2 apart on one axis, so that g = 1 stays in its own.
         """
-        keys: NDArray[np.float64] = self._keys  # type: ignore[attr-defined]
         asked = 2.0 * np.asarray(query) + np.asarray(g, dtype=np.float64)
-        return np.searchsorted(keys, asked, side="right") - 1
+        return np.searchsorted(self._keys, asked, side="right") - 1
 
 
 def curves(

@@ -6,8 +6,6 @@ editing `dsa_env.curves.quartic` or `dsa_env.curves.jit`, remove ``dsa_env/__pyc
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +16,7 @@ TIE = 1e-14
 """Squared cosines relatively nearer than this are tied: what rounding leaves of equal ones."""
 OPPOSITE = -1 + 1e-6
 """A cross below this: the blend (nearly) vanishes at g = 0.5, where the cosine jumps."""
-PIECES = 4
+PIECES = 16
 """How many equal parts [0, 1] is cut into to tell early who cannot be the best anywhere."""
 SAME_PLACE = 1e-12
 """Crossings nearer than this are taken for one."""
@@ -156,36 +154,39 @@ def contenders(f: Floats, c: Floats, x: Floats, low: Floats, high: Floats, out: 
     """Positions of the candidates that may be the best one for some g; returns how many.
 
     On a piece [a, b] of g that does not reach over 0.5, N is linear and D monotone, so that
-    N / sqrt(D) lies between bounds made of their values at a and b. Who stays below another
+    N |N| / D lies between bounds made of their values at a and b. Who stays below another
     candidate's lower bound on every piece is out.
 
     Args:
         f: fine similarities, [m]. c: coarse similarities. x: crosses.
         c: see f.
         x: see f.
-        low: [PIECES] scratch space.
-        high: [m * PIECES] scratch space.
+        low: [m] scratch space.
+        high: [m] scratch space.
         out: [m] filled with positions, ascending.
     """
-    low[:] = -np.inf
-    for j in range(len(f)):
-        for i in range(PIECES):
-            a, b = i / PIECES, (i + 1) / PIECES
+    m = len(f)
+    out[:m] = 0
+    for i in range(PIECES):
+        a, b = i / PIECES, (i + 1) / PIECES
+        wide, slim = max(a * (1.0 - a), b * (1.0 - b)), min(a * (1.0 - a), b * (1.0 - b))
+        for j in range(m):
             first, last = a * f[j] + (1.0 - a) * c[j], b * f[j] + (1.0 - b) * c[j]
             twist = 2.0 * (1.0 - x[j])
-            near = max(1.0 - max(a * (1.0 - a), b * (1.0 - b)) * twist, 1e-18)
-            far = max(1.0 - min(a * (1.0 - a), b * (1.0 - b)) * twist, 1e-18)
+            near, far = max(1.0 - wide * twist, 1e-18), max(1.0 - slim * twist, 1e-18)
             least, most = min(first, last), max(first, last)
-            bound = least / math.sqrt(far if least > 0.0 else near)
-            low[i] = max(low[i], bound)
-            high[j * PIECES + i] = most / math.sqrt(near if most > 0.0 else far)
+            low[j] = least * abs(least) / (far if least > 0.0 else near)
+            high[j] = most * abs(most) / (near if most > 0.0 else far)
+        best = -np.inf
+        for j in range(m):
+            best = max(best, low[j])
+        for j in range(m):
+            out[j] |= high[j] >= best - 1e-9
     count = 0
-    for j in range(len(f)):
-        for i in range(PIECES):
-            if high[j * PIECES + i] >= low[i] - 1e-9:
-                out[count] = j
-                count += 1
-                break
+    for j in range(m):
+        if out[j]:
+            out[count] = j
+            count += 1
     return count
 
 
@@ -311,7 +312,7 @@ def outcome_steps(
     is_positive = np.empty(k, dtype=np.bool_)
     hopeful = np.empty(k, dtype=np.int64)
     relevant = np.empty(k, dtype=np.int64)
-    low, high = np.empty(PIECES), np.empty(k * PIECES)
+    low, high = np.empty(k), np.empty(k)
     work, roots = np.empty((STACK, 6)), np.empty(FOUND)
     top_start, top_item = np.empty(4 * k + 8), np.empty(4 * k + 8, dtype=np.int64)
     best_start, best_item = np.empty(4 * k + 8), np.empty(4 * k + 8, dtype=np.int64)

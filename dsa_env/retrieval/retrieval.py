@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dsa_env.blend import blended_cosine
 from dsa_env.curves.breakpoints import Curves, curves, protect
+from dsa_env.curves.lookup import pack
 from dsa_env.outcome import Outcome
 from dsa_env.retrieval.severity import pair_severity, pair_unsupported
 
@@ -30,11 +31,24 @@ class OutcomeCurves(Curves):
         severity: [S] float32 in [0, 1], as the reward charges it.
         unsupported: [S] float32 in [0, 1], the true share of asserted facts that do not hold;
             NaN where there are none.
+        records: [S], the same once more as `dsa_env.curves.lookup.look_up` reads it; made from
+            the others where it is not given, as `first` is.
+        first: [Q, bins], see there.
     """
 
     item: NDArray[np.int32]
     severity: NDArray[np.float32]
     unsupported: NDArray[np.float32]
+    records: Any = None
+    first: Any = None
+
+    def __post_init__(self) -> None:
+        """Pack, and make the arrays read-only."""
+        if self.records is None or self.first is None:
+            records, first = pack(self.indptr, self.start, self.rank, self.severity, self.item)
+            object.__setattr__(self, "records", records)
+            object.__setattr__(self, "first", first)
+        super().__post_init__()
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from dsa_env.bank import FeatureBank
 from dsa_env.blend import blended_cosine
-from dsa_env.core import RetrievalCore, check_actions
+from dsa_env.core import RetrievalCore
 from dsa_env.errors import DSAError
 from dsa_env.logic.ambiguity import ambiguity_feature
+from dsa_env.oracle import best_granularity
 from dsa_env.outcome import Outcome
 from dsa_env.retrieval.shortlist import DIRECTIONS
 from dsa_env.rewards import BUILT_IN, ClippedReward
+from dsa_env.step import check_actions
 from dsa_env.testing import synthetic_bank
 
 SCALAR_REWARDS = [name for name in BUILT_IN if name != "terms"]
@@ -141,6 +143,17 @@ def test_the_oracle_sits_in_the_middle_of_its_widest_stretch() -> None:
         widest = max(runs, key=len)
         if len(widest) > 2 and sum(len(run) >= len(widest) - 2 for run in runs) == 1:
             assert g[query] == pytest.approx((widest[0] + widest[-1]) / 2, abs=0.006)
+
+
+@pytest.mark.parametrize("segments", [1, 50])
+def test_an_oracle_made_in_parts_is_the_same_oracle(
+    segments: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = core()
+    whole = best_granularity(made.retrieval.curves, made.reward, made.k)
+    monkeypatch.setattr("dsa_env.oracle.CHUNK", segments)
+    parts = best_granularity(made.retrieval.curves, made.reward, made.k)
+    np.testing.assert_array_equal(parts, whole)
 
 
 @settings(max_examples=30, deadline=None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dsa_env.curves.breakpoints import Curves
-from dsa_env.curves.lookup import clip_actions, first_segments, look_up
+from dsa_env.curves.lookup import BINS, clip_actions, look_up, pack
 
 
 def random_curves(seed: int, queries: int, most: int) -> Curves:
@@ -27,28 +27,22 @@ def random_curves(seed: int, queries: int, most: int) -> Curves:
     return Curves(indptr, np.concatenate(starts), rank, np.arange(size, dtype=np.int32))
 
 
-def arguments(found: Curves, bins: int) -> tuple[NDArray[np.generic], ...]:
+def packed(found: Curves) -> tuple[NDArray[np.void], NDArray[np.unsignedinteger]]:
     severity = (found.rank / 50).astype(np.float32)
-    first = first_segments(found.indptr, found.start, bins)
-    return found.indptr, found.start, found.rank, severity, found.top, first
+    return pack(found.indptr, found.start, found.rank, severity, found.top)
 
 
-@given(
-    st.integers(0, 1000),
-    st.integers(1, 30),
-    st.integers(1, 40),
-    st.sampled_from([1, 2, 7, 32]),
-)
-def test_it_finds_the_segment_of_every_granularity(
-    seed: int, queries: int, most: int, bins: int
-) -> None:
+@given(st.integers(0, 1000), st.integers(1, 30), st.integers(1, 40))
+def test_it_finds_the_segment_of_every_granularity(seed: int, queries: int, most: int) -> None:
     found = random_curves(seed, queries, most)
     rng = np.random.default_rng(seed)
-    edges = np.concatenate([np.arange(bins + 1) / bins, found.start[:20], [0.0, 1.0]])
+    near = found.start[:20].astype(np.float32)
+    near = np.concatenate([near, np.nextafter(near, 2), np.nextafter(near, -2)])
+    edges = np.concatenate([np.arange(BINS + 1) / BINS, near, [0.0, 1.0]])
     g = np.concatenate([rng.random(50), np.clip(edges, 0, 1)]).astype(np.float32)
     query = rng.integers(0, queries, len(g))
     wanted = found.segment(query, g)
-    rank, severity, item, wrong = look_up(*arguments(found, bins), query, g)
+    rank, severity, item, wrong = look_up(*packed(found), query, g)
     assert wrong == -1
     np.testing.assert_array_equal(item, wanted)
     np.testing.assert_array_equal(rank, found.rank[wanted])
@@ -59,7 +53,7 @@ def test_it_finds_the_segment_of_every_granularity(
 def test_it_says_which_entry_is_out_of_range(query: int, g: float) -> None:
     found = random_curves(0, 3, 5)
     asked = np.array([1, query, 2]), np.array([0.5, g, 0.5], dtype=np.float32)
-    assert look_up(*arguments(found, 4), *asked)[3] == 1
+    assert look_up(*packed(found), *asked)[3] == 1
 
 
 @given(st.lists(st.floats(-3, 3, width=32), min_size=1, max_size=20))

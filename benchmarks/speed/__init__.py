@@ -1,0 +1,1 @@
+"""Speed beside real peers: environments, training, oracle, memory, growth (`make bench`)."""
