@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports format clean
+.PHONY: help demo test check lint types imports bench format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ types: $(VENV)/installed-dev ## mypy, strict
 imports: $(VENV)/installed-dev ## import-linter: the packages' one direction
 	$(BIN)/lint-imports --no-logo
 
+bench: $(VENV)/installed-bench ## install the peers, measure speed, write benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.speed
+
 format: $(VENV)/installed-dev ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -55,4 +58,9 @@ $(VENV)/installed-demo: $(VENV)/created pyproject.toml constraints.txt
 $(VENV)/installed-dev: $(VENV)/created pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (once; some minutes) ..."
 	$(PIP_INSTALL) -e ".[all]"
+	@touch $@
+
+$(VENV)/installed-bench: $(VENV)/created pyproject.toml constraints.txt
+	@echo "Installing into $(VENV) (once; some minutes) ..."
+	$(PIP_INSTALL) -e ".[encoders,agents,bench]"
 	@touch $@

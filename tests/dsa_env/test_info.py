@@ -43,6 +43,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
 
 
 EXTRAS = {
+    "bench",
     "encoders",
     "agents",
     "tuning",
