@@ -148,26 +148,6 @@ def build_captioner(
     return model
 
 
-def whiten(projector: Any, features: NDArray[np.float16], sample: int = 2000) -> None:
-    """Set a projector's first layer so that it hands on every direction of its input alike.
-
-    What tells shapes apart is a faint direction of the tower's features; left to a random start,
-    training finds the loud ones and stops there.
-
-    Args:
-        projector: LLaVA's; its first layer maps W numbers to W.
-        features: [N, T, W] what it will read.
-        sample: how many of the pictures are looked at.
-    """
-    rows = features[:: max(1, len(features) // sample)].reshape(-1, WIDTH).astype(np.float64)
-    mean = rows.mean(axis=0)
-    variance, direction = np.linalg.eigh(np.cov(rows, rowvar=False))
-    scale = direction / np.sqrt(variance + 1e-4 * variance.mean())
-    with torch.no_grad():
-        projector.linear_1.weight.copy_(torch.from_numpy(scale.T))
-        projector.linear_1.bias.copy_(torch.from_numpy(-mean @ scale))
-
-
 def draw_lessons(
     scenes: Sequence[Scene],
     questions: Sequence[Sequence[tuple[str, str]]],
@@ -296,7 +276,6 @@ def train_captioner(
     words += ["user : assistant :", "yes no", *map(str, range(11)), *PROMPTS]
     tokenizer = build_tokenizer(words)
     model = build_captioner(tower, tokenizer)
-    whiten(model.model.multi_modal_projector, features[0])
     learned = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         learned, recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
