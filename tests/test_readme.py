@@ -13,8 +13,10 @@ import torch
 from transformers import LlavaForConditionalGeneration
 
 from dsa_agents.run_folder import TrainConfig
-from dsa_env import cli
+from dsa_env import GranularityController, cli
+from dsa_env.mllm.bridges import find_bridge
 from dsa_tuning.space import make_space
+from tests.agents.benchmark.small_captioners import draw_bank
 from tests.dsa_env.encoders.small_models import save_llava
 from tests.dsa_env.mllm.test_attachment import inputs_for
 
@@ -25,6 +27,7 @@ BUDGET = {  # what the README trains in minutes, a test trains in seconds
     "prove": ["--no-lean"],
     "audit": ["--no-lean"],
     "tune": ["--timesteps", "500", "--trials", "2", "--n-envs", "64", "--workers", "1"],
+    "benchmark": ["--pictures", "6", "--rounds", "2", "--bootstrap", "50", "--grid", "3"],
 }
 
 
@@ -87,9 +90,13 @@ def test_the_readme_does_what_it_says(
     listed = commands()
     monkeypatch.setattr(build, "embedded_bank", lambda: FeatureBank.open(synthetic_bank_path))
     known = {"train", "evaluate", "export", "build", "info", "tune", "align", "prove", "audit"}
-    assert {words[0] for words in listed} == known
+    assert {words[0] for words in listed} == known | {"benchmark"}
+    drawn = str(draw_bank(tmp_path / "drawn").path)  # captions are written about pictures
+    captioned = {"train": ["--bank", drawn, "--grid", "3"], "benchmark": ["--dataset", drawn]}
     for words in listed:
         given = [str(stand_ins.get(word, word)) for word in words]
+        if "captioning" in words or words[0] == "benchmark":
+            given += captioned[words[0]]
         assert cli.main(given + BUDGET.get(words[0], [])) == 0, words
     exec(controller, names)
     g = names["g"]
@@ -99,6 +106,7 @@ def test_the_readme_does_what_it_says(
     save_llava(tmp_path / "llava")
     names["model"] = LlavaForConditionalGeneration.from_pretrained(tmp_path / "llava").eval()
     names["inputs"] = inputs_for(names["model"], batch=5)
+    names["controller"] = GranularityController(find_bridge(names["model"]).widths, hidden=(8,))
     exec(attaching, names)
     assert isinstance(names["tokens"], torch.Tensor)
     assert len(names["tokens"]) == 5

@@ -40,7 +40,7 @@ def test_gamma_follows_the_horizon_unless_given() -> None:
     assert full("ppo", {"gamma": 0.5}, horizon=3)["gamma"] == 0.5
 
 
-@pytest.mark.parametrize(("n_envs", "expected"), [(1024, 512), (100, 200), (5, 10)])
+@pytest.mark.parametrize(("n_envs", "expected"), [(1024, 1024), (100, 800), (5, 40)])
 def test_a_default_minibatch_fits_the_rollout(n_envs: int, expected: int) -> None:
     assert full("ppo", {}, n_envs=n_envs)["batch_size"] == expected
 
@@ -60,7 +60,7 @@ def test_a_default_minibatch_fits_the_rollout(n_envs: int, expected: int) -> Non
         ({"net_arch": [0]}, "layer widths"),
         ({"normalize_advantage": 2}, "true or false"),
         ({"activation": "rleu"}, "Did you mean 'relu'"),
-        ({"batch_size": 7}, "does not divide a rollout of 8 environments x 2 steps"),
+        ({"batch_size": 7}, "does not divide a rollout of 8 environments x 8 steps"),
         ({"learning_rate": "__import__('os')"}, "must be a number"),
     ],
 )
