@@ -414,7 +414,7 @@ def pretrain(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Train the embedded encoder and detector from scratch, as they were made."""
+    """Train the embedded encoder, detector and captioner from scratch."""
     from dsa_env.pretrain.recipe import pretrain as run
 
     report = run(out, world or out.parent / f"{out.name}-world", seed=seed, quick=quick)
