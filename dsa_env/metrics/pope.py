@@ -6,14 +6,13 @@ Li et al., "Evaluating Object Hallucination in Large Vision-Language Models", EM
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dsa_env.errors import DSAError
 
-_NO = re.compile(r"\b(?:no|not)\b|n't\b", re.IGNORECASE)
+_NO = {"No", "no", "not"}
 
 
 @dataclass(frozen=True)
@@ -83,11 +82,13 @@ def read_pope(path: str | Path) -> list[Question]:
 
 
 def says_yes(answer: str) -> bool:
-    """Whether an answer is a yes, as the benchmark reads it: whatever has no "no" and no "not".
+    """Whether an answer is a yes: whatever has no word "no", "No" or "not" in its first sentence.
 
-    Only the first sentence counts.
+    The rule of the benchmark's own evaluation (RUCAIBox/POPE, evaluate.py), its oddities included,
+    so that figures compare with published ones: "isn't" is not read as a no.
     """
-    return not _NO.search(answer.split(".")[0])
+    words = answer.split(".")[0].replace(",", "").split(" ")
+    return _NO.isdisjoint(words)
 
 
 def pope(answers: Sequence[str], labels: Sequence[bool]) -> Pope:

@@ -51,7 +51,7 @@ def test_chair_refuses_what_does_not_fit() -> None:
 
 
 def test_pope_figures_are_those_of_a_confusion_table() -> None:
-    answers = ["Yes, there is.", "yes", "No.", "There is no dog", "Yes", "It isn't there"]
+    answers = ["Yes, there is.", "yes", "No.", "There is no dog", "Yes", "It is not there"]
     labels = [True, False, True, False, True, False]
     found = pope(answers, labels)
     assert found.accuracy == pytest.approx(4 / 6)
@@ -66,7 +66,8 @@ def test_whatever_is_not_denied_counts_as_yes() -> None:
     assert says_yes("Yes. There is not much else.")
     assert says_yes("I know nothing")
     assert not says_yes("no")
-    assert not says_yes("There aren't any")
+    assert not says_yes("No, there is none")
+    assert says_yes("There aren't any")  # as the benchmark's own evaluation has it
 
 
 def test_pope_of_somebody_who_never_says_yes_divides_by_nothing() -> None:
