@@ -21,11 +21,13 @@ from transformers import (
 )
 
 from dsa_env.datasets.scenes import PICTURE_SIZE, Scene
+from dsa_env.pretrain.autocast import quick
 from dsa_env.pretrain.lessons import PROMPTS, graded_caption, questions_about
-from dsa_env.pretrain.tower import GRID, PATCH, WIDTH
+from dsa_env.pretrain.tower import GRID, PATCH
 from dsa_env.progress import bar
 
 TOKENS = GRID**2  # of a picture
+WIDTH = 128  # of the language model
 IMAGE = "<image>"
 TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }} :"
@@ -35,6 +37,7 @@ TEMPLATE = (
 )
 """The conversation's form, as in ``user : <image> describe the picture assistant :``."""
 IGNORED = -100  # a target that is not learned
+HIDDEN = torch.finfo(torch.float32).min  # what a place that is not seen adds to its attention
 PREFIX, PADDING = 0, -1  # the turns of what all turns see, and of nothing
 
 
@@ -47,7 +50,7 @@ class CaptionerRecipe:
     batch: int = 96
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
-    questions: int = 2  # asked about a picture in an epoch, at most
+    questions: int = 1  # asked about a picture in an epoch, at most
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def build_captioner(
         "vocab_size": len(tokenizer),
         "hidden_size": WIDTH,
         "intermediate_size": 3 * WIDTH,
-        "num_hidden_layers": 4,
+        "num_hidden_layers": 3,
         "num_attention_heads": 4,
         "num_key_value_heads": 4,
         "max_position_embeddings": 256,
@@ -140,7 +143,10 @@ def build_captioner(
         vision_feature_select_strategy="default",
         tie_word_embeddings=False,
     )
-    model = LlavaForConditionalGeneration(config)
+    # as in the tower, the default's backward pass is slow on processors
+    model: LlavaForConditionalGeneration = LlavaForConditionalGeneration._from_config(
+        config, attn_implementation="eager"
+    )
     model.model.vision_tower.load_state_dict(tower.state_dict())
     model.model.vision_tower.requires_grad_(False)
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
@@ -154,14 +160,15 @@ def draw_lessons(
     recipe: CaptionerRecipe,
     rng: np.random.Generator,
 ) -> list[Lesson]:
-    """One lesson a scene: captions that fit a random granularity, and some questions."""
+    """One lesson a scene: a caption that fits a random granularity, and some questions."""
     lessons = []
     for n, scene in enumerate(scenes):
         g = float(rng.random())
-        captions = [(prompt, graded_caption(scene, g, prompt).text) for prompt in PROMPTS]
+        prompt = str(rng.choice(PROMPTS))
+        told = (prompt, graded_caption(scene, g, prompt).text)
         chosen = rng.permutation(len(questions[n]))[: recipe.questions]
         asked = [questions[n][int(i)] for i in chosen]
-        lessons.append(Lesson(n, g, (*captions, *asked)))
+        lessons.append(Lesson(n, g, (told, *asked)))
     return lessons
 
 
@@ -202,12 +209,12 @@ def lesson_loss(model: Any, tokenizer: Any, features: Tensor, lessons: Sequence[
     visible = before & ((turn[:, None] == PREFIX) | (turn[:, None] == turn[:, :, None]))
     hidden = model.model.language_model(
         inputs_embeds=embedded,
-        attention_mask=visible[:, None],
+        attention_mask=torch.where(visible, 0.0, HIDDEN)[:, None],
         position_ids=place,
         use_cache=False,
     ).last_hidden_state
     learned = target != IGNORED
-    return F.cross_entropy(model.lm_head(hidden[learned]), target[learned])
+    return F.cross_entropy(model.lm_head(hidden[learned]).float(), target[learned])
 
 
 @dataclass(frozen=True)
@@ -291,7 +298,8 @@ def train_captioner(
             for batch in _batches(lessons, recipe, rng):
                 side = rng.integers(0, 2, len(batch))
                 seen = features[side, [lesson.picture for lesson in batch]]
-                loss = lesson_loss(model, tokenizer, torch.from_numpy(seen).float(), batch)
+                with quick():
+                    loss = lesson_loss(model, tokenizer, torch.from_numpy(seen).float(), batch)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 nn.utils.clip_grad_norm_(learned, 1.0)

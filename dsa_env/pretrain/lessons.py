@@ -31,18 +31,19 @@ class Level:
     properties: tuple[str, ...]
 
 
+WHOLE = ("floor", "light", "layout", "crowdedness", "dominant_color")
 LEVELS = {
     DESCRIBE: (
-        Level(0, ("floor", "light", "crowdedness")),
-        Level(1, ("floor",)),
+        Level(0, WHOLE),
+        Level(1, ("floor", "light")),
         Level(2, ("floor",)),
-        Level(3, ()),
+        Level(3, ("floor",)),
     ),
     DETAILED: (
-        Level(0, ("floor", "light", "layout", "crowdedness", "dominant_color")),
-        Level(1, ("floor", "light")),
+        Level(0, WHOLE),
         Level(2, ("floor", "light")),
         Level(3, ("floor",)),
+        Level(4, ("floor",)),
     ),
 }
 """Equal shares of [0, 1] from coarse to fine: scenes, then ever more objects in less of a scene."""

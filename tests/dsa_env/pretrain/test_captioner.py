@@ -102,3 +102,25 @@ def test_a_patch_is_labelled_with_the_object_in_front_of_it() -> None:
     far = labels.copy()
     far[max(0, row - 3) : row + 4, max(0, column - 3) : column + 4] = seeing.NOTHING
     assert (far == seeing.NOTHING).all()
+
+
+def test_a_tower_is_taught_by_its_own_features() -> None:
+    """Features that say loudly what the labels are cost nothing; whatever else they say does."""
+    scene = generate_scene(3, "pretrain")
+    for item, box in zip(scene["objects"], object_boxes(scene), strict=True):
+        item["bbox"] = box.tolist()
+    dense = torch.from_numpy(seeing.patch_labels(scene).astype(np.int64)).flatten(0, 1)[None]
+    whole = torch.tensor([seeing.scene_labels(scene)])
+    classes = [*seeing.DENSE, *seeing.WHOLE]
+    shape, size, color, material, order = dense[0].unbind(dim=1)
+    of_patches = [shape + 1, size, color, material, order + 1]
+    of_scene = [told.expand(len(shape)) for told in whole[0]]
+    told = torch.zeros(1, len(shape), seeing.WIDTH)
+    for number, label in enumerate([*of_patches, *of_scene]):
+        start = sum(classes[:number])
+        told[0, torch.arange(len(shape)), start + label.clamp(min=0)] = 30
+    assert seeing.tower_loss(told, dense, whole).item() < 1e-6
+    assert seeing.tower_loss(told.roll(1, dims=1), dense, whole).item() > 1
+    noisy = told.clone()
+    noisy[..., sum(classes) :] = 10
+    assert seeing.tower_loss(noisy, dense, whole).item() > 0.1
