@@ -23,7 +23,7 @@ from transformers import (
 from dsa_env.datasets.scenes import PICTURE_SIZE, Scene
 from dsa_env.pretrain.autocast import quick
 from dsa_env.pretrain.lessons import PROMPTS, graded_caption, questions_about
-from dsa_env.pretrain.tower import GRID, PATCH
+from dsa_env.pretrain.tower import DENSE, GRID, PATCH, WHOLE
 from dsa_env.progress import bar
 
 TOKENS = GRID**2  # of a picture
@@ -36,9 +36,29 @@ TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %} assistant :{% endif %}"
 )
 """The conversation's form, as in ``user : <image> describe the picture assistant :``."""
+SOME = 1_000  # pictures that tell how loud features are
 IGNORED = -100  # a target that is not learned
 HIDDEN = torch.finfo(torch.float32).min  # what a place that is not seen adds to its attention
 PREFIX, PADDING = 0, -1  # the turns of what all turns see, and of nothing
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One rise and fall of the learning rate.
+
+    Attributes:
+        epochs: how often every picture has a lesson.
+        batch: lessons at once.
+        learning_rate: the highest.
+        left_out: chance that a caption tells no object's size, and of colour and material the
+            same, in the first half of the epochs: each word is then learned at every place of a
+            phrase, where the last would else wait for those before it.
+    """
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    left_out: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,9 +66,7 @@ class CaptionerRecipe:
     """Everything that the training of the captioner's projector and language model depends on."""
 
     seed: int = 0
-    epochs: int = 7
-    batch: int = 96
-    learning_rate: float = 2e-3
+    cycles: tuple[Cycle, ...] = (Cycle(6, 96, 2e-3), Cycle(6, 48, 1.5e-3, 0.4))
     weight_decay: float = 0.05
     questions: int = 1  # asked about a picture in an epoch, at most
 
@@ -159,13 +177,15 @@ def draw_lessons(
     questions: Sequence[Sequence[tuple[str, str]]],
     recipe: CaptionerRecipe,
     rng: np.random.Generator,
+    left_out: float = 0.0,
 ) -> list[Lesson]:
     """One lesson a scene: a caption that fits a random granularity, and some questions."""
     lessons = []
     for n, scene in enumerate(scenes):
         g = float(rng.random())
         prompt = str(rng.choice(PROMPTS))
-        told = (prompt, graded_caption(scene, g, prompt).text)
+        told_of = (rng.random(3) >= left_out).tolist()
+        told = (prompt, graded_caption(scene, g, prompt, told_of).text)
         chosen = rng.permutation(len(questions[n]))[: recipe.questions]
         asked = [questions[n][int(i)] for i in chosen]
         lessons.append(Lesson(n, g, (told, *asked)))
@@ -246,11 +266,11 @@ def _pack(tokenizer: Any, lesson: Lesson) -> _Packed:
 
 
 def _batches(
-    lessons: Sequence[Lesson], recipe: CaptionerRecipe, rng: np.random.Generator
+    lessons: Sequence[Lesson], batch: int, rng: np.random.Generator
 ) -> Iterator[list[Lesson]]:
     order = rng.permutation(len(lessons))
-    for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
-        yield [lessons[n] for n in order[start : start + recipe.batch]]
+    for start in range(0, len(order) - batch + 1, batch):
+        yield [lessons[n] for n in order[start : start + batch]]
 
 
 def train_captioner(
@@ -284,27 +304,73 @@ def train_captioner(
     tokenizer = build_tokenizer(words)
     model = build_captioner(tower, tokenizer)
     learned = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        learned, recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
-    )
-    steps = recipe.epochs * (len(scenes) // recipe.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.1
-    )
+    hand_on(model.model.multi_modal_projector, features)
+    scale = _scale(features)
+    first = model.model.multi_modal_projector.linear_1.weight
+    with torch.no_grad():
+        first /= torch.from_numpy(scale)
     model.train()
-    with bar("training the captioner", steps) as progress:
-        for epoch in range(recipe.epochs):
-            lessons = draw_lessons(scenes, questions, recipe, rng)
-            for batch in _batches(lessons, recipe, rng):
-                side = rng.integers(0, 2, len(batch))
-                seen = features[side, [lesson.picture for lesson in batch]]
-                with quick():
-                    loss = lesson_loss(model, tokenizer, torch.from_numpy(seen).float(), batch)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                nn.utils.clip_grad_norm_(learned, 1.0)
-                optimizer.step()
-                schedule.step()
-                progress.advance()
-            progress.describe(f"training the captioner (epoch {epoch + 1}, loss {loss.item():.3f})")
+    total = sum(cycle.epochs * (len(scenes) // cycle.batch) for cycle in recipe.cycles)
+    with bar("training the captioner", total) as progress:
+        for cycle in recipe.cycles:
+            optimizer = torch.optim.AdamW(
+                learned, cycle.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
+            )
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer,
+                cycle.learning_rate,
+                total_steps=cycle.epochs * (len(scenes) // cycle.batch),
+                pct_start=0.1,
+            )
+            for epoch in range(cycle.epochs):
+                left_out = cycle.left_out if 2 * epoch < cycle.epochs else 0.0
+                lessons = draw_lessons(scenes, questions, recipe, rng, left_out)
+                for batch in _batches(lessons, cycle.batch, rng):
+                    side = rng.integers(0, 2, len(batch))
+                    seen = features[side, [lesson.picture for lesson in batch]] * scale
+                    with quick():
+                        loss = lesson_loss(model, tokenizer, torch.from_numpy(seen).float(), batch)
+                    optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    nn.utils.clip_grad_norm_(learned, 1.0)
+                    optimizer.step()
+                    schedule.step()
+                    progress.advance()
+                    progress.describe(f"training the captioner (loss {loss.item():.3f})")
+    with torch.no_grad():
+        first *= torch.from_numpy(scale)
     return model.eval(), build_processor(tokenizer)
+
+
+@torch.no_grad()
+def hand_on(projector: Any, features: NDArray[np.float16]) -> None:
+    """Let an untrained projector begin by handing on all that the tower says, equally loud.
+
+    What the tower says are the first coordinates of its features. Each gets a hidden unit, and
+    that unit a direction of its own among the picture tokens. Otherwise colours, which pay first,
+    drown shapes and materials, and the language model never finds those.
+
+    Args:
+        projector: of LLaVA; changed.
+        features: [2, N, T, W] of the tower.
+    """
+    told = sum(DENSE) + sum(WHOLE)
+    some = features[0, :SOME].reshape(-1, features.shape[-1])[:, :told].astype(np.float32)
+    mean, std = torch.from_numpy(some.mean(axis=0)), torch.from_numpy(some.std(axis=0))
+    first, second = projector.linear_1, projector.linear_2
+    first.weight[:told] = 0
+    first.weight[:told, :told] = torch.diag(1 / std)
+    first.bias[:told] = -mean / std
+    directions, _ = torch.linalg.qr(torch.randn(len(second.weight), told))
+    second.weight[:, :told] = directions
+
+
+def _scale(features: NDArray[np.float16]) -> NDArray[np.float32]:
+    """What features [2, N, T, W] are multiplied by while the projector learns, [W].
+
+    Loud coordinates are brought down to a deviation of one, so that the projector learns from all
+    of them alike; its weights then take the scale over.
+    """
+    some = features[0, :SOME].reshape(-1, features.shape[-1]).astype(np.float32)
+    found: NDArray[np.float32] = 1 / np.maximum(some.std(axis=0), 1)
+    return found

@@ -14,6 +14,7 @@ from dsa_env.vqa.templates import TEMPLATES
 
 DESCRIBE, DETAILED = "describe the picture", "describe the picture in detail"
 PROMPTS = (DESCRIBE, DETAILED)
+ALL = (True, True, True)
 ASKED = ("exist", "count", "query")
 """The families of questions that are simple."""
 
@@ -55,7 +56,9 @@ def level_of(prompt: str, g: float) -> Level:
     return levels[min(int(g * len(levels)), len(levels) - 1)]
 
 
-def graded_caption(scene: Scene, g: float, prompt: str = DESCRIBE) -> Caption:
+def graded_caption(
+    scene: Scene, g: float, prompt: str = DESCRIBE, told_of_objects: Sequence[bool] = ALL
+) -> Caption:
     """What a scene's caption should say at a granularity; without any chance.
 
     Objects are told from the front to the back of the scene.
@@ -64,6 +67,7 @@ def graded_caption(scene: Scene, g: float, prompt: str = DESCRIBE) -> Caption:
         scene: a scene graph of the embedded world.
         g: granularity in [0, 1].
         prompt: one of `PROMPTS`.
+        told_of_objects: whether their size, color and material are.
     """
     level = level_of(prompt, g)
     facts = scene_facts(scene)
@@ -72,7 +76,10 @@ def graded_caption(scene: Scene, g: float, prompt: str = DESCRIBE) -> Caption:
         return Caption(compose_scene(told), "scene", tuple(told.values()))
     depth = [item["3d_coords"][1] for item in scene["objects"]]
     chosen = [int(i) for i in np.argsort(depth, kind="stable")[: level.objects]]
-    phrases = [describe(scene["objects"][i], size=True, color=True, material=True) for i in chosen]
+    size, color, material = told_of_objects
+    phrases = [
+        describe(scene["objects"][i], size=size, color=color, material=material) for i in chosen
+    ]
     words = {"floor": "on", "light": "in", "crowdedness": "in"}
     places = [f"{words[name]} {fact}" for name, fact in told.items()]
     asserted = (*dict.fromkeys(phrases), *told.values())

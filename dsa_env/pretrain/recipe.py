@@ -64,7 +64,7 @@ def pretrain(out: Path, world: Path, *, seed: int = 0, quick: bool = False) -> d
         encoder_recipe = replace(encoder_recipe, epochs=1, batch=32)
         detector_recipe = replace(detector_recipe, epochs=1)
         tower_recipe = replace(tower_recipe, cycles=((1, 1e-3),), batch=32)
-        captioner_recipe = replace(captioner_recipe, epochs=1, batch=32)
+        captioner_recipe = replace(captioner_recipe, cycles=(captioning.Cycle(1, 32, 2e-3),))
     started = time.perf_counter()
     write_world(world, "pretrain", count, seed=seed)
     scenes, files = _pictures(world)

@@ -16,6 +16,7 @@ from dsa_env.pretrain.captioner import (
     build_captioner,
     build_processor,
     build_tokenizer,
+    hand_on,
     lesson_loss,
 )
 
@@ -124,3 +125,20 @@ def test_a_tower_is_taught_by_its_own_features() -> None:
     noisy = told.clone()
     noisy[..., sum(classes) :] = 10
     assert seeing.tower_loss(noisy, dense, whole).item() > 0.1
+
+
+def test_the_projector_begins_by_handing_on_what_the_tower_says_equally_loud() -> None:
+    torch.manual_seed(0)
+    told = sum(seeing.DENSE) + sum(seeing.WHOLE)
+    loudness = np.linspace(1, 15, seeing.WIDTH)
+    features = np.random.default_rng(0).normal(0, loudness, (2, 50, 64, seeing.WIDTH))
+    tokenizer = build_tokenizer([ANSWER, PROMPT, "user : assistant :"])
+    projector = build_captioner(seeing.build_tower(), tokenizer).model.multi_modal_projector
+    hand_on(projector, features.astype(np.float16))
+    louder = torch.diag(torch.from_numpy(3 * loudness).float())[:told]
+    with torch.no_grad():
+        change = projector(louder) - projector(torch.zeros(1, seeing.WIDTH))
+    length = change.norm(dim=1)
+    assert length.max() < 1.2 * length.min()
+    alike = (change @ change.T) / (length[:, None] * length)
+    assert (alike - torch.eye(told)).abs().max() < 0.2
