@@ -23,7 +23,7 @@ from dsa_env.mllm.bridges import find_bridge
 from dsa_env.mllm.features import picture_features, prompt_features
 
 MAX_NEW_TOKENS = 64
-BATCH = 64
+BATCH = 128
 _GREEDY = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
 _CURE = "Give a hub name or a local folder of a LLaVA, BLIP-2 or IDEFICS with its processor."
 
