@@ -25,7 +25,7 @@ from dsa_env.encoders.detector import RegionDetector
 from dsa_env.encoders.dual import DualEncoder
 from dsa_env.encoders.regions import region_window
 from dsa_env.errors import DSAError
-from dsa_env.files import write_json
+from dsa_env.files import read_json, write_json
 from dsa_env.pretrain import captioner as captioning
 from dsa_env.pretrain import detector as detection
 from dsa_env.pretrain import encoder as encoding
@@ -92,7 +92,7 @@ def pretrain(out: Path, world: Path, *, seed: int = 0, quick: bool = False) -> d
         **captioner_quality(out / "llava", scenes[-held_out:], files[-held_out:]),
     }
     write_json(out / "report.json", report)
-    return report
+    return dict(read_json(out / "report.json"))
 
 
 def _pictures(world: Path) -> tuple[list[Scene], list[Path]]:
