@@ -16,8 +16,6 @@ GAMMA = np.uint64(0x9E3779B97F4A7C15)
 """The step of SplitMix64's state."""
 AHEAD = 16
 """How many rows before its lookup a segment is asked for; memory has answered by then."""
-LINE = 16
-"""Floats in a line of the processor's cache."""
 
 
 @compiled
@@ -64,14 +62,6 @@ def clipped(rank: np.float32, severity: np.float32, k: int, weights: Floats) -> 
     gain = np.float32(1) / rank if weights[4] else np.float32(rank <= k)
     value = weights[0] * gain + weights[1] * -severity
     return float(min(max(value, weights[2]), weights[3]))
-
-
-@compiled
-def ask(table: Floats, row: np.int64) -> None:
-    """Ask memory for a whole row of a table [Q, D], line by line."""
-    width = table.shape[1]
-    for j in range(0, width, LINE):
-        prefetch(table, row * width + j)
 
 
 @compiled
@@ -146,9 +136,6 @@ def turn(
         if early < size:
             segment[early] = np.int64(flat[segment[early]])
             prefetch(records, segment[early])
-            if text is not None:
-                ask(text, following[early])
-                ask(image, following[early])
         b = early - AHEAD
         if b < 0:
             continue
