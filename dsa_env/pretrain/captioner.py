@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from transformers import (
     CLIPImageProcessorPil,
@@ -21,8 +21,8 @@ from transformers import (
 )
 
 from dsa_env.datasets.scenes import PICTURE_SIZE, Scene
-from dsa_env.pretrain.autocast import quick
 from dsa_env.pretrain.lessons import PROMPTS, graded_caption, questions_about
+from dsa_env.pretrain.stepping import one_cycle, quick
 from dsa_env.pretrain.tower import DENSE, GRID, PATCH, WHOLE
 from dsa_env.progress import bar
 
@@ -313,15 +313,8 @@ def train_captioner(
     total = sum(cycle.epochs * (len(scenes) // cycle.batch) for cycle in recipe.cycles)
     with bar("training the captioner", total) as progress:
         for cycle in recipe.cycles:
-            optimizer = torch.optim.AdamW(
-                learned, cycle.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
-            )
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer,
-                cycle.learning_rate,
-                total_steps=cycle.epochs * (len(scenes) // cycle.batch),
-                pct_start=0.1,
-            )
+            steps = cycle.epochs * (len(scenes) // cycle.batch)
+            step = one_cycle(learned, cycle.learning_rate, recipe.weight_decay, steps, 0.1)
             for epoch in range(cycle.epochs):
                 left_out = cycle.left_out if 2 * epoch < cycle.epochs else 0.0
                 lessons = draw_lessons(scenes, questions, recipe, rng, left_out)
@@ -330,11 +323,7 @@ def train_captioner(
                     seen = features[side, [lesson.picture for lesson in batch]] * scale
                     with quick():
                         loss = lesson_loss(model, tokenizer, torch.from_numpy(seen).float(), batch)
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
-                    nn.utils.clip_grad_norm_(learned, 1.0)
-                    optimizer.step()
-                    schedule.step()
+                    step(loss)
                     progress.advance()
                     progress.describe(f"training the captioner (loss {loss.item():.3f})")
     with torch.no_grad():

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
@@ -27,7 +27,7 @@ from dsa_env.datasets.scenes import (
     SIZES,
     Scene,
 )
-from dsa_env.pretrain.autocast import quick
+from dsa_env.pretrain.stepping import one_cycle, quick
 from dsa_env.progress import bar
 
 PATCH, WIDTH = 16, 192
@@ -181,12 +181,7 @@ def train_tower(
     tower.train()
     with bar("training the vision tower", each * sum(n for n, _ in recipe.cycles)) as progress:
         for epochs, rate in recipe.cycles:
-            optimizer = torch.optim.AdamW(
-                learned, rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
-            )
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, rate, total_steps=epochs * each, pct_start=0.15
-            )
+            step = one_cycle(learned, rate, recipe.weight_decay, epochs * each, 0.15)
             for rows in _batches(len(scenes), epochs, recipe.batch, rng):
                 mirror = (rng.random(recipe.batch) < 0.5)[:, None, None, None]
                 seen = np.where(mirror, pictures[rows][:, :, ::-1], pictures[rows])
@@ -198,11 +193,7 @@ def train_tower(
                     torch.from_numpy(told.astype(np.int64)).flatten(1, 2),
                     torch.from_numpy(whole[rows]),
                 )
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                nn.utils.clip_grad_norm_(learned, 1.0)
-                optimizer.step()
-                schedule.step()
+                step(loss)
                 progress.advance()
                 progress.describe(f"training the tower (loss {loss.item():.2f})")
     tower.eval()
