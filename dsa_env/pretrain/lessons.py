@@ -32,22 +32,18 @@ class Level:
     properties: tuple[str, ...]
 
 
-WHOLE = ("floor", "light", "layout", "crowdedness", "dominant_color")
+SCENE = Level(0, ("floor", "light", "crowdedness", "dominant_color"))
 LEVELS = {
-    DESCRIBE: (
-        Level(0, WHOLE),
-        Level(1, ("floor", "light")),
-        Level(2, ("floor",)),
-        Level(3, ("floor",)),
-    ),
-    DETAILED: (
-        Level(0, WHOLE),
-        Level(2, ("floor", "light")),
-        Level(3, ("floor",)),
-        Level(4, ("floor",)),
-    ),
+    DESCRIBE: (SCENE, Level(2, ("floor", "crowdedness")), Level(3, ("floor",))),
+    DETAILED: (SCENE, Level(3, ("floor", "crowdedness")), Level(4, ("floor",))),
 }
-"""Equal shares of [0, 1] from coarse to fine: scenes, then ever more objects in less of a scene."""
+"""Equal shares of [0, 1]: the scene as a whole, objects in it, then more objects in less of it.
+
+Which level serves a picture best depends on the picture. Scenes tell crowded pictures and those of
+a dominant colour from others, and say little that is false of them; objects tell pictures of few
+objects, and are seen wrongly where they stand close. The layout is not told, since the features
+that judge captions hardly hold it.
+"""
 
 
 def level_of(prompt: str, g: float) -> Level:

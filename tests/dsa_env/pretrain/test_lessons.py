@@ -24,7 +24,7 @@ def test_a_graded_caption_is_true_and_says_so(index: int, g: float, prompt: str)
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_detail_grows_with_the_granularity(prompt: str) -> None:
-    levels = [level_of(prompt, g) for g in (0.0, 0.3, 0.6, 1.0)]
+    levels = [level_of(prompt, g) for g in (0.0, 0.5, 1.0)]
     objects = [level.objects for level in levels]
     properties = [len(level.properties) for level in levels]
     assert objects == sorted(set(objects))
