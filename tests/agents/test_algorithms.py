@@ -40,7 +40,13 @@ def test_gamma_follows_the_horizon_unless_given() -> None:
     assert full("ppo", {"gamma": 0.5}, horizon=3)["gamma"] == 0.5
 
 
-@pytest.mark.parametrize(("n_envs", "expected"), [(1024, 1024), (100, 800), (5, 40)])
+def test_a_rollout_of_ppo_has_as_many_steps_whatever_the_number_of_environments() -> None:
+    assert [full("ppo", {}, n_envs=n)["n_steps"] for n in (8, 1024, 4096)] == [256, 2, 1]
+    assert full("ppo", {}, horizon=3, n_envs=1024)["n_steps"] == 8
+    assert full("ppo", {"n_steps": 5}, n_envs=1024)["n_steps"] == 5
+
+
+@pytest.mark.parametrize(("n_envs", "expected"), [(1024, 1024), (100, 1000), (5, 409), (5000, 1000)])
 def test_a_default_minibatch_fits_the_rollout(n_envs: int, expected: int) -> None:
     assert full("ppo", {}, n_envs=n_envs)["batch_size"] == expected
 
@@ -60,7 +66,7 @@ def test_a_default_minibatch_fits_the_rollout(n_envs: int, expected: int) -> Non
         ({"net_arch": [0]}, "layer widths"),
         ({"normalize_advantage": 2}, "true or false"),
         ({"activation": "rleu"}, "Did you mean 'relu'"),
-        ({"batch_size": 7}, "does not divide a rollout of 8 environments x 8 steps"),
+        ({"batch_size": 7}, "does not divide a rollout of 8 environments x 256 steps"),
         ({"learning_rate": "__import__('os')"}, "must be a number"),
     ],
 )
