@@ -46,7 +46,9 @@ def test_a_rollout_of_ppo_has_as_many_steps_whatever_the_number_of_environments(
     assert full("ppo", {"n_steps": 5}, n_envs=1024)["n_steps"] == 5
 
 
-@pytest.mark.parametrize(("n_envs", "expected"), [(1024, 1024), (100, 1000), (5, 409), (5000, 1000)])
+@pytest.mark.parametrize(
+    ("n_envs", "expected"), [(1024, 1024), (100, 1000), (5, 409), (5000, 1000)]
+)
 def test_a_default_minibatch_fits_the_rollout(n_envs: int, expected: int) -> None:
     assert full("ppo", {}, n_envs=n_envs)["batch_size"] == expected
 
