@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsa_agents.algorithms import get_algorithm
 from dsa_agents.run_folder import TrainConfig
 from dsa_env.errors import DSAError
 from dsa_env.rewards import resolve_reward
@@ -76,7 +77,8 @@ def test_every_study_begins_with_the_ends_and_the_middle_of_the_share() -> None:
     tables = {"hyperparameters": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}}
     first = make_space(tables, BASE).first(BASE)
     assert [one["share"] for one in first] == [0.0, 1.0, 0.5]
-    assert {one["learning_rate"] for one in first} == {1e-3}
+    usual = get_algorithm("ppo").defaults["learning_rate"]
+    assert {one["learning_rate"] for one in first} == {usual}
 
 
 def test_a_trial_gets_a_value_for_all_parameters() -> None:
