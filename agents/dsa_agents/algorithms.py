@@ -229,7 +229,7 @@ def full_hyperparameters(
         algorithm: whose hyperparameters.
         given: name to value, or to its text (``"1e-3"``, ``"256,128"``, ``"true"``).
         horizon: steps of an episode; decides the default gamma.
-        n_envs: environments stepped together; a default minibatch shrinks to what fits.
+        n_envs: environments stepped together; a default minibatch changes to what fits.
 
     Raises:
         DSAError: for an unknown name, a value of the wrong type or out of range, or a PPO
@@ -245,7 +245,7 @@ def full_hyperparameters(
     if "n_epochs" in full:
         rollout = n_envs * full["n_steps"]
         if "batch_size" not in given:
-            full["batch_size"] = _largest_divisor(rollout, full["batch_size"])
+            full["batch_size"] = _nearest_divisor(rollout, full["batch_size"])
         if rollout % full["batch_size"] or rollout < 2:
             raise DSAError(
                 f"A minibatch of {full['batch_size']} does not divide a rollout of {n_envs} "
@@ -326,9 +326,13 @@ def _noise(std: float) -> Any:
     return NormalActionNoise(np.zeros(1), np.full(1, std)) if std > 0 else None
 
 
-def _largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of `number` that is at most `limit`."""
-    return next(d for d in range(min(number, limit), 0, -1) if number % d == 0)
+def _nearest_divisor(number: int, wanted: int) -> int:
+    """The divisor of `number`, above 1 where there is one, whose ratio to `wanted` is nearest 1.
+
+    A smaller one may be far too small: a prime number of environments has none but itself.
+    """
+    divisors = (d for d in range(2, number + 1) if number % d == 0)
+    return min(divisors, key=lambda d: max(d / wanted, wanted / d), default=number)
 
 
 _NAMES = {

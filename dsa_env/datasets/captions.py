@@ -28,6 +28,8 @@ RELATION_WORDS = {
     "front": "in front of",
     "behind": "behind",
 }
+PLACES = {"floor": "on", "light": "in", "crowdedness": "in"}
+"""How objects stand in what is told of their scene, by property."""
 _LAYOUT_FACTS = {
     layout: f"objects {'' if layout == 'scattered' else 'in a '}{layout}" for layout in LAYOUTS
 } | {"two groups": "objects in two groups"}
@@ -180,11 +182,7 @@ def mixed_caption(scene: Scene, rng: np.random.Generator) -> Caption:
     """A caption of one or two objects within the scene they stand in."""
     told = object_caption(scene, rng, most=2)
     facts = scene_facts(scene)
-    places = [
-        f"{word} {facts[name]}"
-        for name, word in (("floor", "on"), ("light", "in"), ("crowdedness", "in"))
-        if name in facts
-    ]
+    places = [f"{word} {facts[name]}" for name, word in PLACES.items() if name in facts]
     count = int(rng.integers(1, 3))
     chosen = [places[i] for i in sorted(rng.permutation(len(places))[:count])]
     stated = tuple(place.split(" ", 1)[1] for place in chosen)

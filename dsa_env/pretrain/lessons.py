@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsa_env.datasets.captions import Caption, compose_scene, describe, join, scene_facts
+from dsa_env.datasets.captions import (
+    PLACES,
+    Caption,
+    compose_scene,
+    describe,
+    join,
+    scene_facts,
+)
 from dsa_env.datasets.scenes import Scene
 from dsa_env.vqa.generation import generate_questions
 from dsa_env.vqa.templates import TEMPLATES
@@ -76,8 +83,7 @@ def graded_caption(
     phrases = [
         describe(scene["objects"][i], size=size, color=color, material=material) for i in chosen
     ]
-    words = {"floor": "on", "light": "in", "crowdedness": "in"}
-    places = [f"{words[name]} {fact}" for name, fact in told.items()]
+    places = [f"{PLACES[name]} {fact}" for name, fact in told.items()]
     asserted = (*dict.fromkeys(phrases), *told.values())
     kind = "mixed" if places else "object"
     return Caption(" ".join([join(phrases), *places]), kind, asserted, tuple(chosen))

@@ -47,7 +47,7 @@ def test_a_rollout_of_ppo_has_as_many_steps_whatever_the_number_of_environments(
 
 
 @pytest.mark.parametrize(
-    ("n_envs", "expected"), [(1024, 1024), (100, 1000), (5, 409), (5000, 1000)]
+    ("n_envs", "expected"), [(1024, 1024), (100, 1000), (8, 1024), (5000, 1000), (1031, 1031)]
 )
 def test_a_default_minibatch_fits_the_rollout(n_envs: int, expected: int) -> None:
     assert full("ppo", {}, n_envs=n_envs)["batch_size"] == expected
