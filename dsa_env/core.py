@@ -18,6 +18,7 @@ from dsa_env.directions import DIRECTIONS, Options, load_queries
 from dsa_env.errors import DSAError, unknown
 from dsa_env.oracle import best_granularity
 from dsa_env.outcome import Outcome
+from dsa_env.reward_curves import RewardCurves, reward_curves
 from dsa_env.rewards import Reward, Terms, evaluate, resolve_reward
 from dsa_env.step import Step
 
@@ -154,7 +155,8 @@ class RetrievalCore:
     @retrieval.setter
     def retrieval(self, retrieval: Retrieval) -> None:
         self._retrieval = retrieval
-        for name in ("_oracle", "_ambiguity", "_items", "_item_table", "_item_row"):
+        kept = ("_oracle", "reward_curves", "_ambiguity", "_items", "_item_table", "_item_row")
+        for name in kept:
             self.__dict__.pop(name, None)
 
     @property
@@ -297,6 +299,15 @@ class RetrievalCore:
             nothing = np.full(self.n_queries, np.nan)
             return nothing, nothing
         return best_granularity(curves, self.reward, self.k)
+
+    @functools.cached_property
+    def reward_curves(self) -> RewardCurves | None:
+        """What each query earns as a function of g; None where that is not kept.
+
+        See `dsa_env.reward_curves.reward_curves`; outcomes must be kept as curves.
+        """
+        assert self.retrieval.curves is not None
+        return reward_curves(self.retrieval.curves, self.reward, self.k)
 
     @property
     def _value_shape(self) -> tuple[int, ...]:

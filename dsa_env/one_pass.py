@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_env.core import Observation, RetrievalCore
-from dsa_env.curves.turn import settle, turn
-from dsa_env.outcome import Outcome
-from dsa_env.rewards import ClippedReward, ReciprocalRankReward
+from dsa_env.curves.turn import earned, turn
 from dsa_env.step import Step, diverged
 
 Maker = Callable[[], dict[str, Any]]
@@ -29,11 +27,11 @@ class OnePass:
     def __init__(self, core: RetrievalCore) -> None:
         self.core = core
         self.retrieval = core.retrieval
-        curves = core.retrieval.curves
-        assert curves is not None
-        self._packed = curves.records, curves.first
-        self._weights = reward_weights(core.reward)
-        self._known = len(self._weights) > 0
+        curves = core.reward_curves
+        self._known = curves is not None
+        self._rewards: tuple[Any, Any, Any] = (
+            (None, None, None) if curves is None else (curves.pieces, curves.base, curves.first)
+        )
         self._plain = core.observation == "features" and not core.ambiguity
         tables = (core.retrieval.text_observation, core.retrieval.image_observation)
         self._tables: tuple[Any, Any] = (None, None)
@@ -72,19 +70,15 @@ class OnePass:
             DSAError: an action is NaN, or the reward breaks its contract.
         """
         core = self.core
-        wrong, g, segment, values, following, text, image = turn(
-            *self._packed, *self._tables, query, action, key, t, core.k, self._weights
+        wrong, g, values, following, text, image = turn(
+            *self._rewards, *self._tables, query, action, key, t, core.n_queries
         )
         if wrong >= 0:
             raise diverged(wrong)
         if self._known:
-            step = Step(
-                values,
-                lambda: self._outcome(query, g, segment),
-                lambda: core.judge(self._outcome(query, g, segment)).info(),
-            )
+            step = Step(values, lambda: core.outcome(query, g), lambda: core.step(query, g).info())
         else:
-            step = core.judge(self._outcome(query, g, segment))
+            step = core.step(query, g)
         if self._plain:
             return step, following, {"text": text, "image": image}
         if core.observation == "index":
@@ -95,27 +89,11 @@ class OnePass:
         """The reward of one query at g in [0, 1] (a float32 number), and what makes its info."""
         core = self.core
         if self._known:
-            value, segment = settle(*self._packed, query, g, core.k, self._weights)
-            return value, lambda: core.judge(
-                self._outcome(np.array([query]), np.array([g], np.float32), np.array([segment]))
-            ).info()
-        step = core.step(np.array([query]), np.array([g], dtype=np.float32))
+            value = earned(*self._rewards, query, g)
+            return value, lambda: core.step(*_batch_of_one(query, g)).info()
+        step = core.step(*_batch_of_one(query, g))
         return float(step.values[0]) if step.values.ndim == 1 else step.values[0], step.info
 
-    def _outcome(
-        self, query: NDArray[np.int64], g: NDArray[np.float32], segment: NDArray[np.int64]
-    ) -> Outcome:
-        """The outcome of granularities [B] that lie in these segments [B]."""
-        found = self._packed[0][segment]
-        rank, severity, item = (found[name].copy() for name in ("rank", "severity", "item"))
-        recall = (rank <= self.core.k).astype(np.float32)
-        return Outcome(query, g, rank, recall, severity, item, self.core.k)
 
-
-def reward_weights(reward: Any) -> NDArray[np.float32]:
-    """A built-in reward as `dsa_env.curves.turn.turn` computes it, [5]; [0] for any other."""
-    if type(reward) not in (ClippedReward, ReciprocalRankReward):
-        return np.empty(0, dtype=np.float32)
-    kind = float(type(reward) is ReciprocalRankReward)
-    given = [reward.alpha, reward.beta, reward.low, reward.high, kind]
-    return np.array(given, dtype=np.float32)
+def _batch_of_one(query: int, g: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    return np.array([query]), np.array([g], dtype=np.float32)

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from dsa_env.core import RetrievalCore
 from dsa_env.curves.breakpoints import curves
 from dsa_env.curves.jit import compiled
-from dsa_env.curves.turn import clipped
-from dsa_env.one_pass import reward_weights
 from dsa_env.oracle import best_granularity
 from dsa_env.retrieval.retrieval import OutcomeCurves
 from dsa_env.rewards import ClippedReward
@@ -38,7 +36,7 @@ class Problem:
 def rows(bank: str) -> list[Row]:
     """The rows of the table that are about the oracle."""
     problem = from_bank(bank)
-    weights = reward_weights(ClippedReward())
+    weights = weights_of(ClippedReward())
     grids = {n: np.linspace(0, 1, n) for n in (101, 1001)}
     parts = vars(problem).values()
     found = in_turns(
@@ -102,7 +100,7 @@ def on_grid(
     severity: NDArray[np.float32],
     grid: NDArray[np.float64],
     k: int,
-    weights: NDArray[np.float32],
+    weights: tuple[np.float32, ...],
 ) -> NDArray[np.float64]:
     """The best reward [Q] over the points of a grid, one after the other."""
     queries, candidates = fine.shape
@@ -127,8 +125,16 @@ def on_grid(
                         rank += np.float32(1)
                     elif score[j] == relevant:
                         rank += np.float32(0.5)
-            best[q] = max(best[q], clipped(rank, severity[q, top], k, weights))
+            alpha, beta, low, high = weights
+            value = alpha * np.float32(rank <= k) + beta * -severity[q, top]
+            best[q] = max(best[q], min(max(value, low), high))
     return best
+
+
+def weights_of(reward: ClippedReward) -> tuple[np.float32, ...]:
+    """A reward's weights and bounds as `on_grid` takes them."""
+    given = reward.alpha, reward.beta, reward.low, reward.high
+    return tuple(np.float32(value) for value in given)
 
 
 def once(function: Any) -> Contender:

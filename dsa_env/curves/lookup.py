@@ -48,20 +48,20 @@ def pack(
     records["rank"], records["severity"], records["item"] = rank, severity, item
     smallest = np.uint32 if len(start) < 2**32 else np.uint64
     first = np.empty((len(indptr) - 1, BINS), dtype=smallest)
-    first_segments(np.ascontiguousarray(indptr), records, first)
+    first_segments(np.ascontiguousarray(indptr), end.copy(), first)
     return records, first
 
 
 @compiled
 def first_segments(
-    indptr: NDArray[np.int64], records: NDArray[np.void], first: NDArray[np.unsignedinteger]
+    indptr: NDArray[np.int64], end: Floats, first: NDArray[np.unsignedinteger]
 ) -> None:
-    """Fill [Q, bins] with the segment that holds the left edge of each bin."""
+    """Fill [Q, bins] with the segment that holds the left edge of each bin; segments' ends [S]."""
     bins = first.shape[1]
     for query in range(len(first)):
         place = indptr[query]
         for b in range(bins):
-            while records[place].end <= np.float32(b / bins):
+            while end[place] <= np.float32(b / bins):
                 place += 1
             first[query, b] = place
 

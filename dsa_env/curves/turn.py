@@ -14,8 +14,10 @@ Ints = NDArray[np.int64]
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
 """The step of SplitMix64's state."""
-AHEAD = 16
-"""How many rows before its lookup a segment is asked for; memory has answered by then."""
+AHEAD = 4
+"""How many rows before its copy a row is asked for; memory has answered by then."""
+LINE = 16
+"""Floats in a line of the processor's cache."""
 
 
 @compiled
@@ -57,98 +59,93 @@ def draw(key: NDArray[np.uint64], t: int, n: int) -> Ints:
 
 
 @compiled
-def clipped(rank: np.float32, severity: np.float32, k: int, weights: Floats) -> float:
-    """`dsa_env.rewards.ClippedReward` of one outcome, to the bit, or `ReciprocalRankReward`."""
-    gain = np.float32(1) / rank if weights[4] else np.float32(rank <= k)
-    value = weights[0] * gain + weights[1] * -severity
-    return float(min(max(value, weights[2]), weights[3]))
+def begin(base: Ints, first: NDArray[np.unsignedinteger], query: int, g: float) -> np.int64:
+    """The first piece of the bin of g; see `dsa_env.reward_curves.RewardCurves`."""
+    bins = first.shape[1]
+    return np.int64(base[query]) + np.int64(first[query, min(int(g * bins), bins - 1)])
 
 
 @compiled
-def settle(
-    records: NDArray[np.void],
-    first: NDArray[np.unsignedinteger],
-    query: int,
-    g: float,
-    k: int,
-    weights: Floats,
-) -> tuple[float, np.int64]:
-    """The reward and the segment of one query at g, a float32 number in [0, 1]; see `turn`."""
-    bins = first.shape[1]
-    at = np.int64(first[query, min(int(g * bins), bins - 1)])
-    while records[at].end <= g:
+def earned(
+    pieces: Floats, base: Ints, first: NDArray[np.unsignedinteger], query: int, g: float
+) -> np.float32:
+    """What one query earns at g in [0, 1], a float32 number."""
+    at = begin(base, first, query, g)
+    while pieces[at, 0] <= g:
         at += 1
-    return clipped(records[at].rank, records[at].severity, k, weights), at
+    return pieces[at, 1]
+
+
+@compiled
+def gather(text: Floats, image: Floats, row: Ints) -> tuple[Floats, Floats]:
+    """Rows [B] of two tables, each asked for `AHEAD` rows before it is copied."""
+    texts = np.empty((len(row), text.shape[1]), dtype=np.float32)
+    images = np.empty((len(row), image.shape[1]), dtype=np.float32)
+    for b in range(len(row)):
+        if b + AHEAD < len(row):
+            ahead = row[b + AHEAD]
+            for j in range(0, text.shape[1], LINE):
+                prefetch(text, ahead * text.shape[1] + j)
+            for j in range(0, image.shape[1], LINE):
+                prefetch(image, ahead * image.shape[1] + j)
+        here = row[b]
+        for j in range(text.shape[1]):
+            texts[b, j] = text[here, j]
+        for j in range(image.shape[1]):
+            images[b, j] = image[here, j]
+    return texts, images
 
 
 @compiled
 def turn(
-    records: NDArray[np.void],
-    first: NDArray[np.unsignedinteger],
+    pieces: Any,
+    base: Any,
+    first: Any,
     text: Any,
     image: Any,
     query: Ints,
     action: Floats,
     key: NDArray[np.uint64],
     t: int,
-    k: int,
-    weights: Floats,
-) -> tuple[int, Floats, Ints, NDArray[np.float64], Ints, Any, Any]:
-    """Act on B queries, look up what that leads to, and gather what is seen of the next B queries.
+    n: int,
+) -> tuple[int, Floats, NDArray[np.float64], Ints, Any, Any]:
+    """Act on B queries, be rewarded, and gather what is seen of the next B queries.
 
-    The same as `clip_actions`, ``curves.segment``, the reward, `draw` and two gathers; in one pass
-    because the copying keeps the memory bus busy while the lookups wait for their segments, which
-    were asked for `AHEAD` rows before.
+    The same as `clip_actions`, the reward of the outcome, `draw` and two gathers.
 
     Args:
-        records: the segments of the outcome curves [S], of `dsa_env.curves.lookup.pack`.
-        first: where the bins' segments begin [Q, bins], see there.
+        pieces: the reward curves' [P, 2] float32, of `dsa_env.reward_curves`; None rewards nothing.
+        base: the same [Q]; None where `pieces` is.
+        first: the same [Q, bins]; None where `pieces` is.
         text: features that are gathered [Q, Dt] float32, contiguous; None gathers none.
         image: the same [Q, Di]; None where `text` is.
         query: [B] in [0, Q); not checked.
         action: [B], drawn into [0, 1].
         key: of the environments' streams of queries, [B].
         t: how many queries the streams have given with this one.
-        k: the cut-off of the recall.
-        weights: [5] alpha, beta, low and high of the clipped reward, and 1 where its gain is the
-            reciprocal rank, 0 where it is the recall; [0] for another reward.
+        n: the number of queries Q.
 
     Returns:
         The first action that is no number, where it stopped (else -1); of each of the B: the g
-        that was used, the segment that it lies in, the reward (another one: not filled), the query
-        drawn next and its features.
+        that was used, the reward (not filled without `pieces`), the query drawn next and its
+        features.
     """
-    size, bins = len(query), first.shape[1]
+    size = len(query)
     g = np.empty(size, dtype=np.float32)
-    segment = np.empty(size, dtype=np.int64)
     value = np.empty(size, dtype=np.float64)
-    following = draw(key, t, len(first))
-    texts: Any = None if text is None else np.empty((size, text.shape[1]), dtype=np.float32)
-    images: Any = None if image is None else np.empty((size, image.shape[1]), dtype=np.float32)
+    wrong = -1
     for b in range(size):
         if np.isnan(action[b]):
-            return b, g, segment, value, following, texts, images
+            wrong = b
+            break
         g[b] = min(max(action[b], np.float32(0)), np.float32(1))
-        segment[b] = query[b] * bins + min(int(g[b] * bins), bins - 1)
-        prefetch(first, segment[b])
-    flat = first.ravel()
-    for early in range(size + AHEAD):
-        if early < size:
-            segment[early] = np.int64(flat[segment[early]])
-            prefetch(records, segment[early])
-        b = early - AHEAD
-        if b < 0:
-            continue
-        if text is not None:
-            row = following[b]
-            for j in range(text.shape[1]):
-                texts[b, j] = text[row, j]
-            for j in range(image.shape[1]):
-                images[b, j] = image[row, j]
-        at = segment[b]
-        while records[at].end <= g[b]:
-            at += 1
-        segment[b] = at
-        if len(weights):
-            value[b] = clipped(records[at].rank, records[at].severity, k, weights)
-    return -1, g, segment, value, following, texts, images
+        if pieces is not None:
+            prefetch(pieces, 2 * begin(base, first, query[b], g[b]))
+    if pieces is not None and wrong < 0:
+        for b in range(size):
+            value[b] = earned(pieces, base, first, query[b], g[b])
+    following = draw(key, t, n)
+    if text is None:
+        return wrong, g, value, following, None, None
+    texts, images = gather(text, image, following)
+    return wrong, g, value, following, texts, images

@@ -11,9 +11,8 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from benchmarks.speed.measure import Contender, Rounds, Row, in_turns, machine
-from benchmarks.speed.oracle import Problem, exact, on_grid
+from benchmarks.speed.oracle import Problem, exact, on_grid, weights_of
 from benchmarks.speed.report import write_report
-from dsa_env.one_pass import reward_weights
 from dsa_env.rewards import ClippedReward
 
 
@@ -62,7 +61,7 @@ def test_the_grid_never_beats_the_exact_oracle_and_comes_near() -> None:
     f, c, x = (part.astype(np.float32) for part in parts)
     positive = np.arange(25) == rng.integers(25, size=(60, 1))
     problem = Problem(f, c, x, positive, rng.random((60, 25), dtype=np.float32))
-    weights = reward_weights(ClippedReward())
+    weights = weights_of(ClippedReward())
     grid = on_grid(*vars(problem).values(), np.linspace(0, 1, 501), 10, weights)
     best = exact(problem)
     assert (grid <= best).all()

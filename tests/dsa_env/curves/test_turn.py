@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from dsa_env.bank import FeatureBank
 from dsa_env.core import RetrievalCore
-from dsa_env.curves.turn import GAMMA, draw, remainder, scatter
+from dsa_env.curves.turn import AHEAD, GAMMA, draw, gather, remainder, scatter
 from dsa_env.errors import DSAError
 from dsa_env.one_pass import OnePass
 from dsa_env.outcome import Outcome
 from dsa_env.retrieval.shortlist import DIRECTIONS
-from dsa_env.rewards import BUILT_IN
 from dsa_env.step import clip
 from dsa_env.testing import synthetic_bank
 
@@ -83,17 +82,15 @@ def test_an_action_that_is_no_number_ends_a_turn(bank: FeatureBank) -> None:
         made.turn(np.arange(3), action, np.zeros(3, np.uint64), 1)
 
 
-@pytest.mark.parametrize("reward", [name for name in BUILT_IN if name != "terms"])
-def test_the_compiled_reward_is_the_reward(bank: FeatureBank, reward: str) -> None:
+@pytest.mark.parametrize("widths", [(1, 40), (16, 5), (130, 128)])
+@pytest.mark.parametrize("batch", [1, AHEAD, 50])
+def test_rows_are_gathered(batch: int, widths: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
-    for weights in rng.uniform(0, 3, (20, 2)):
-        settings = dict(zip(("alpha", "beta"), weights.tolist(), strict=True))
-        core = RetrievalCore(bank, reward=reward, reward_kwargs=settings, k=3)
-        query = np.arange(core.n_queries)
-        action = rng.random(len(query), dtype=np.float32)
-        key = np.zeros(len(query), dtype=np.uint64)
-        step, _, _ = OnePass(core).turn(query, action, key, 1)
-        np.testing.assert_array_equal(step.values, core.evaluate(query, action)[0])
+    tables = [rng.random((9, width), dtype=np.float32) for width in widths]
+    row = rng.integers(9, size=batch)
+    for table, rows in zip(tables, gather(*tables, row), strict=True):
+        np.testing.assert_array_equal(rows, table[row])
+        assert rows.flags.writeable
 
 
 @given(st.integers(0, LARGEST), st.integers(2, 2**32 - 1))

@@ -1,0 +1,94 @@
+"""What each query earns as a function of g, where the reward is one that does not look at g."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsa_env.curves.breakpoints import protect
+from dsa_env.curves.lookup import first_segments
+from dsa_env.outcome import Outcome
+from dsa_env.rewards import ClippedReward, ReciprocalRankReward, Reward, evaluate
+
+if TYPE_CHECKING:
+    from dsa_env.retrieval.retrieval import OutcomeCurves
+
+Floats = NDArray[np.float32]
+
+BINS = 16
+"""Equal parts of [0, 1] for each of which it is kept where a query's pieces begin."""
+CHUNK = 1 << 18
+"""Segments that are looked at at once; bounds the memory of large banks."""
+MOST = 1 << 23
+"""Segments up to which rewards are joined; the pieces live in memory, outcomes on disk."""
+
+
+@dataclass(frozen=True, eq=False)
+class RewardCurves:
+    """The rewards of Q queries, each constant on a few pieces of [0, 1], P pieces in all.
+
+    Neighbouring segments of an outcome curve that earn the same are one piece: a hit stays a hit
+    at every rank up to k. A query has some five pieces where it has a hundred segments, so that
+    all of them lie in the processor's cache and a lookup hardly waits for memory.
+
+    Attributes:
+        pieces: [P, 2] float32: where each piece ends (infinity for a query's last) and what it
+            earns.
+        base: [Q] int32, the first piece of each query.
+        first: [Q, bins] which of its pieces holds the left edge of each bin; bytes, if they do.
+    """
+
+    pieces: Floats
+    base: NDArray[np.int32]
+    first: NDArray[np.unsignedinteger]
+
+    def __post_init__(self) -> None:
+        protect(self)
+
+
+def reward_curves(curves: OutcomeCurves, reward: Reward, k: int) -> RewardCurves | None:
+    """The rewards of all queries as functions of g.
+
+    Args:
+        curves: the outcome curves of Q queries, S segments in all.
+        reward: any reward.
+        k: the cut-off of the recall.
+
+    Returns:
+        None where the reward may look at g itself or is a vector, and above `MOST` segments.
+    """
+    if type(reward) not in (ClippedReward, ReciprocalRankReward) or len(curves.records) > MOST:
+        return None
+    queries = len(curves.indptr) - 1
+    base, first = np.empty(queries, np.int32), np.empty((queries, BINS), np.uint32)
+    parts: list[Floats] = []
+    for begin, end in spans(curves.indptr):
+        indptr = curves.indptr[begin : end + 1]
+        records = curves.records[indptr[0] : indptr[-1]]
+        outcome = Outcome.from_rank(
+            np.repeat(np.arange(begin, end), np.diff(indptr)), np.zeros(len(records)),
+            *(records[name] for name in ("rank", "severity", "item")), k,
+        )  # fmt: skip
+        values, _ = evaluate(reward, outcome)
+        last = np.append(values[1:] != values[:-1], True) | np.isinf(records["end"])
+        joined = np.append(0, np.cumsum(last))[indptr - indptr[0]]
+        parts.append(np.stack([records["end"], values], axis=1)[last])
+        first_segments(joined, parts[-1][:, 0].copy(), first[begin:end])
+        first[begin:end] -= joined[:-1, None].astype(np.uint32)
+        base[begin:end] = np.diff(joined)
+    base = np.cumsum(base, dtype=np.int32) - base
+    return RewardCurves(np.concatenate(parts), base, first.astype(np.min_scalar_type(first.max())))
+
+
+def spans(indptr: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Runs of queries (from, up to) with `CHUNK` segments at most, or with one query."""
+    begin, queries = 0, len(indptr) - 1
+    while begin < queries:
+        most = int(np.searchsorted(indptr, indptr[begin] + CHUNK, side="right")) - 1
+        end = min(max(most, begin + 1), queries)
+        yield begin, end
+        begin = end
