@@ -69,10 +69,10 @@ def reward_curves(curves: OutcomeCurves, reward: Reward, k: int) -> RewardCurves
     for begin, end in spans(curves.indptr):
         indptr = curves.indptr[begin : end + 1]
         records = curves.records[indptr[0] : indptr[-1]]
+        query, nowhere = np.repeat(np.arange(begin, end), np.diff(indptr)), np.zeros(len(records))
         outcome = Outcome.from_rank(
-            np.repeat(np.arange(begin, end), np.diff(indptr)), np.zeros(len(records)),
-            *(records[name] for name in ("rank", "severity", "item")), k,
-        )  # fmt: skip
+            query, nowhere, records["rank"], records["severity"], records["item"], k
+        )
         values, _ = evaluate(reward, outcome)
         last = np.append(values[1:] != values[:-1], True) | np.isinf(records["end"])
         joined = np.append(0, np.cumsum(last))[indptr - indptr[0]]

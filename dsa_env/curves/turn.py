@@ -68,12 +68,12 @@ def begin(base: Ints, first: NDArray[np.unsignedinteger], query: int, g: float) 
 @compiled
 def earned(
     pieces: Floats, base: Ints, first: NDArray[np.unsignedinteger], query: int, g: float
-) -> np.float32:
+) -> float:
     """What one query earns at g in [0, 1], a float32 number."""
     at = begin(base, first, query, g)
     while pieces[at, 0] <= g:
         at += 1
-    return pieces[at, 1]
+    return float(pieces[at, 1])
 
 
 @compiled
