@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsa_env.curves.breakpoints import spans
 from dsa_env.outcome import Outcome
-from dsa_env.reward_curves import spans
 from dsa_env.rewards import Reward, evaluate
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ NARROW = 1e-7
 """A stretch below this at an end of [0, 1] is that end, as far as a float32 action can tell."""
 MARGIN = 1e-6
 """How far from the edge of a segment a float32 action is surely inside it."""
+CHUNK = 1 << 18
+"""Segments that are looked at at once; bounds the memory of large banks."""
 
 
 def best_granularity(
@@ -42,7 +44,7 @@ def best_granularity(
     """
     queries = len(curves.indptr) - 1
     best, g = np.empty(queries), np.empty(queries)
-    for begin, end in spans(curves.indptr):
+    for begin, end in spans(curves.indptr, CHUNK):
         best[begin:end], g[begin:end] = _best_of(_part(curves, begin, end), begin, reward, k)
     return best, g
 

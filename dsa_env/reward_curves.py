@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsa_env.curves.breakpoints import protect
+from dsa_env.curves.breakpoints import protect, spans
 from dsa_env.curves.lookup import first_segments
 from dsa_env.outcome import Outcome
 from dsa_env.rewards import ClippedReward, ReciprocalRankReward, Reward, evaluate
@@ -66,7 +65,7 @@ def reward_curves(curves: OutcomeCurves, reward: Reward, k: int) -> RewardCurves
     queries = len(curves.indptr) - 1
     base, first = np.empty(queries, np.int32), np.empty((queries, BINS), np.uint32)
     parts: list[Floats] = []
-    for begin, end in spans(curves.indptr):
+    for begin, end in spans(curves.indptr, CHUNK):
         indptr = curves.indptr[begin : end + 1]
         records = curves.records[indptr[0] : indptr[-1]]
         query, nowhere = np.repeat(np.arange(begin, end), np.diff(indptr)), np.zeros(len(records))
@@ -82,13 +81,3 @@ def reward_curves(curves: OutcomeCurves, reward: Reward, k: int) -> RewardCurves
         base[begin:end] = np.diff(joined)
     base = np.cumsum(base, dtype=np.int32) - base
     return RewardCurves(np.concatenate(parts), base, first.astype(np.min_scalar_type(first.max())))
-
-
-def spans(indptr: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Runs of queries (from, up to) with `CHUNK` segments at most, or with one query."""
-    begin, queries = 0, len(indptr) - 1
-    while begin < queries:
-        most = int(np.searchsorted(indptr, indptr[begin] + CHUNK, side="right")) - 1
-        end = min(max(most, begin + 1), queries)
-        yield begin, end
-        begin = end

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
 
 from dsa_env.bank import arrays as given
 from dsa_env.bank.checks import check_layout, text_splits
@@ -20,6 +20,7 @@ from dsa_env.bank.format import (
     describe_array,
     hash_array,
 )
+from dsa_env.bank.store import Store
 from dsa_env.errors import BankError, unknown
 
 Lists = dict[str, list[str]]
@@ -55,18 +56,6 @@ class Details:
     gallery_size: int | None = None
     seed: int = 0
     provenance: Mapping[str, Any] | None = None
-
-
-class Store:
-    """Collects a bank's arrays; `allocate` decides where they live."""
-
-    def __init__(self, arrays: Mapping[str, Array] | None = None) -> None:
-        self.arrays: dict[str, Array] = dict(arrays or {})
-
-    def allocate(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """A new zeroed array of that name, in memory."""
-        self.arrays[name] = np.zeros(shape, dtype)
-        return self.arrays[name]
 
 
 def assemble(features: Features, details: Details) -> tuple[Manifest, dict[str, Array], Lists]:

@@ -19,30 +19,17 @@ from dsa_env.bank.assembly import (
     Features,
     Lists,
     Manifest,
-    Store,
     put_details,
     put_features,
 )
 from dsa_env.bank.checks import check_all
 from dsa_env.bank.format import ARRAYS, MANIFEST, Array, describe_array, release
+from dsa_env.bank.store import FolderStore, create_array, reopen, shorten
 from dsa_env.errors import BankError, DSAError, unknown
 from dsa_env.files import PathLike, read_json, sha256_file, write_json
 
 if TYPE_CHECKING:
     from dsa_env.bank import FeatureBank
-
-
-class FolderStore(Store):
-    """Keeps a bank's arrays in the ``.npy`` files of a folder."""
-
-    def __init__(self, folder: Path, arrays: Mapping[str, Array] | None = None) -> None:
-        super().__init__(arrays)
-        self.folder = folder
-
-    def allocate(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """A new zeroed array of that name, mapped from its file."""
-        self.arrays[name] = create_array(self.folder / f"{name}.npy", shape, dtype)
-        return self.arrays[name]
 
 
 def write_bank(folder: Path, features: Features, details: Details) -> Path:
@@ -108,7 +95,7 @@ class BankWriter:
             self._start(shapes)
         self._done = self._read_progress()
         self._arrays: dict[str, Array] = {
-            name: _reopen(self.partial / f"{name}.npy") for name in shapes
+            name: reopen(self.partial / f"{name}.npy") for name in shapes
         }
 
     def done(self, name: str) -> int:
@@ -152,7 +139,7 @@ class BankWriter:
                 f"cannot be cut to {rows}."
             )
         if rows < len(self._arrays[name]):
-            self._arrays[name] = _cut(self.partial / f"{name}.npy", self._arrays[name], rows)
+            self._arrays[name] = shorten(self.partial / f"{name}.npy", self._arrays[name], rows)
 
     def _put(self, name: str, start: int, rows: ArrayLike) -> None:
         finished, target, batch = self.done(name), self._arrays[name], np.asarray(rows)
@@ -243,36 +230,7 @@ def seal(store: FolderStore, manifest: Manifest, lists: Lists) -> None:
     write_json(store.folder / MANIFEST, manifest)
 
 
-def create_array(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """A new ``.npy`` file of zeros, mapped for writing (an array without entries: in memory)."""
-    if 0 in shape:
-        empty = np.zeros(shape, dtype)
-        np.save(file, empty, allow_pickle=False)
-        return empty
-    mapped: Array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
-    return mapped
-
-
 def refuse_existing(folder: Path) -> None:
     """`BankError` when something lies where a bank is to be written."""
     if folder.exists():
         raise BankError(f"{folder} exists already; delete it or choose another folder.")
-
-
-def _reopen(file: Path) -> np.memmap[Any, Any]:
-    mapped: np.memmap[Any, Any] = np.lib.format.open_memmap(file, mode="r+")
-    return mapped
-
-
-def _cut(file: Path, array: Array, rows: int) -> Array:
-    """Shorten a mapped ``.npy`` file to its first rows; interrupted, it can be done again.
-
-    numpy leaves room in the header for the first axis to change, so the data stays where it is.
-    """
-    shape = (rows, *array.shape[1:])
-    descr = np.lib.format.dtype_to_descr(array.dtype)
-    with file.open("r+b") as stream:
-        header = {"descr": descr, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
-        stream.truncate(stream.tell() + int(np.prod(shape)) * array.dtype.itemsize)
-    return _reopen(file)

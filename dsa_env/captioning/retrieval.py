@@ -189,10 +189,9 @@ def load_captions(
     if key in _loaded:
         _loaded.move_to_end(key)
         return _loaded[key]  # type: ignore[return-value]
-    found = retrieval_cache.read(bank, key, CaptionRetrieval)
-    if found is None:
-        found = build_captions(bank, split, model, asked, grid)
-        retrieval_cache.write(bank, key, found)
+    found = retrieval_cache.load(
+        bank, key, CaptionRetrieval, lambda _: build_captions(bank, split, model, asked, grid)
+    )
     _remember(key, found)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -19,6 +20,16 @@ def protect(record: object) -> None:
             view = value.view()
             view.setflags(write=False)
             object.__setattr__(record, field.name, view)
+
+
+def spans(indptr: NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
+    """Runs of queries (from, up to) with `most` segments together, or with one query."""
+    begin, queries = 0, len(indptr) - 1
+    while begin < queries:
+        last = int(np.searchsorted(indptr, indptr[begin] + most, side="right")) - 1
+        end = min(max(last, begin + 1), queries)
+        yield begin, end
+        begin = end
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from dsa_env.curves.breakpoints import spans
 from dsa_env.curves.jit import compiled, prefetch
 
 Floats = NDArray[np.float32]
@@ -16,12 +20,17 @@ RECORD = np.dtype([("end", "<f4"), ("rank", "<f4"), ("severity", "<f4"), ("item"
 """A segment in 16 bytes, so that one line of the processor's cache holds four of them."""
 
 
+CHUNK = 1 << 20
+"""Segments that are packed at once; bounds the memory of large banks."""
+
+
 def pack(
     indptr: NDArray[np.int64],
     start: NDArray[np.float64],
     rank: Floats,
     severity: Floats,
     item: NDArray[np.int32],
+    allocate: Callable[..., NDArray[Any]] = lambda _name, *form: np.zeros(*form),
 ) -> tuple[NDArray[np.void], NDArray[np.unsignedinteger]]:
     """Outcome curves as `look_up` reads them.
 
@@ -34,21 +43,29 @@ def pack(
         rank: per segment, as the two following, [S].
         severity: see there.
         item: see there.
+        allocate: makes ``"records"`` and ``"first"`` from a name, a shape and a dtype.
 
     Returns:
         The segments [S] of `RECORD`, and the segment that holds the left edge of each of `BINS`
         bins, [Q, BINS].
     """
-    records = np.empty(len(start), dtype=RECORD)
-    end = records["end"]
-    end[:-1] = start[1:]
-    below = end[:-1] < start[1:]
-    end[:-1][below] = np.nextafter(end[:-1][below], np.float32(np.inf))
-    end[indptr[1:] - 1] = np.inf
-    records["rank"], records["severity"], records["item"] = rank, severity, item
-    smallest = np.uint32 if len(start) < 2**32 else np.uint64
-    first = np.empty((len(indptr) - 1, BINS), dtype=smallest)
-    first_segments(np.ascontiguousarray(indptr), end.copy(), first)
+    queries = len(indptr) - 1
+    records = allocate("records", (len(start),), RECORD)
+    first = allocate("first", (queries, BINS), np.uint32 if len(start) < 2**32 else np.uint64)
+    for begin, stop in spans(indptr, CHUNK):
+        bounds = indptr[begin : stop + 1] - indptr[begin]
+        part = slice(int(indptr[begin]), int(indptr[stop]))
+        edges = np.append(start[part][1:], np.inf)
+        end = edges.astype(np.float32)
+        below = end < edges
+        end[below] = np.nextafter(end[below], np.float32(np.inf))
+        end[bounds[1:] - 1] = np.inf
+        columns = {"end": end, "rank": rank[part], "severity": severity[part], "item": item[part]}
+        for name, column in columns.items():
+            records[part][name] = column
+        places = np.empty((stop - begin, BINS), dtype=first.dtype)
+        first_segments(bounds, end, places)
+        first[begin:stop] = places + first.dtype.type(part.start)
     return records, first
 
 

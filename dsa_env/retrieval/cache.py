@@ -7,6 +7,8 @@ import json
 import logging
 import secrets
 import shutil
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
 from functools import cache
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dsa_env.bank.store import FolderStore, Store
 from dsa_env.files import read_json, sha256_file, write_json
 from dsa_env.retrieval.retrieval import OutcomeCurves, Retrieval
 from dsa_env.retrieval.severity import DETECTOR_FOLDER
@@ -28,6 +31,8 @@ FOLDER = "cache"
 """Where a bank's folder holds what can be computed again."""
 SOURCES = ("blend.py", "bank/ragged.py", "curves", "retrieval", "hallucination")
 """The modules and packages whose code a retrieval depends on."""
+ABANDONED = 24 * 3600
+"""Seconds without a write after which nobody works on a build any more."""
 CURVES = tuple(field.name for field in fields(OutcomeCurves))
 _log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Retrieval)
@@ -45,43 +50,84 @@ def read(bank: FeatureBank, name: str, kind: type[R]) -> R | None:
     if folder is None or not folder.is_dir():
         return None
     try:
-        meta = read_json(folder / "meta.json")
-        arrays: dict[str, Any] = {}
-        for array, digest in meta["sha256"].items():
-            file = folder / f"{array}.npy"
-            if sha256_file(file) != digest:
-                raise ValueError(f"{file.name} has another content than when it was written")
-            arrays[array] = np.load(file, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-        bends = OutcomeCurves(*(arrays.pop(f"curves.{part}") for part in CURVES))
-        words = {name: _tuples(value) for name, value in meta["words"].items()}
-        return kind(**{"kind": None, **words, **arrays, "curves": bends})
+        for array, digest in read_json(folder / "meta.json")["sha256"].items():
+            if sha256_file(folder / f"{array}.npy") != digest:
+                raise ValueError(f"{array}.npy has another content than when it was written")
+        return _open(folder, kind)
     except (OSError, ValueError, KeyError, TypeError) as error:
         _log.info("The cached retrieval %s is damaged (%s); computing it again.", folder, error)
         shutil.rmtree(folder, ignore_errors=True)
         return None
 
 
-def write(bank: FeatureBank, name: str, retrieval: Retrieval) -> None:
-    """Store a retrieval, whole or not at all; quietly not where the folder cannot be written."""
+def load(bank: FeatureBank, name: str, kind: type[R], make: Callable[[Store], R]) -> R:
+    """The retrieval of that name and kind, made where it is not there yet.
+
+    It is made in its files, so that memory stays flat, and the folder is whole or not there;
+    quietly in memory where the folder cannot be written or the disk is full.
+
+    Args:
+        bank: the bank.
+        name: from `key`.
+        kind: the class.
+        make: makes it, with its large arrays in the store that it is given.
+    """
+    found = read(bank, name, kind)
+    if found is not None:
+        return found
     folder = _folder(bank, name)
     if folder is None:
-        return
+        return make(Store())
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.tmp")
     try:
         temporary.mkdir(parents=True)
-        digests = {}
-        for array, values in _arrays(retrieval).items():
-            file = temporary / f"{array}.npy"
-            np.save(file, values, allow_pickle=False)
-            digests[array] = sha256_file(file)
-        words = {name: getattr(retrieval, name) for name in _words(retrieval)}
-        write_json(temporary / "meta.json", {"words": words, "sha256": digests})
+        _sweep(folder.parent)
+        _write(temporary, make)
         with suppress(OSError):  # another process was faster
             temporary.rename(folder)
+        return _open(folder, kind)
     except OSError as error:
         _log.info("The retrieval is not cached: %s cannot be written (%s).", folder.parent, error)
+        return make(Store())
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what builds that were killed have left, a day after they last wrote."""
+    for left in folder.glob(".retrieval-*.tmp"):
+        with suppress(OSError):
+            last = max(file.stat().st_mtime for file in (left, *left.iterdir()))
+            if time.time() - last > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _write(folder: Path, make: Callable[[Store], Retrieval]) -> None:
+    """Make a retrieval in its files."""
+    store = FolderStore(folder)
+    retrieval = make(store)
+    digests = {}
+    for array, values in _arrays(retrieval).items():
+        mapped = store.arrays.get(array)
+        if mapped is None:
+            np.save(store.file(array), values, allow_pickle=False)
+        elif isinstance(mapped, np.memmap):
+            mapped.flush()
+        digests[array] = sha256_file(store.file(array))
+    words = {name: getattr(retrieval, name) for name in _words(retrieval)}
+    write_json(folder / "meta.json", {"words": words, "sha256": digests})
+
+
+def _open(folder: Path, kind: type[R]) -> R:
+    """A retrieval that lies in a folder, memory-mapped; its content is not checked."""
+    meta = read_json(folder / "meta.json")
+    arrays: dict[str, Any] = {
+        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
+        for name in meta["sha256"]
+    }
+    bends = OutcomeCurves(*(arrays.pop(f"curves.{part}") for part in CURVES))
+    words = {name: _tuples(value) for name, value in meta["words"].items()}
+    return kind(**{"kind": None, **words, **arrays, "curves": bends})
 
 
 @cache

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dsa_env.bank.format import release
+from dsa_env.bank.store import Store
 from dsa_env.blend import blended_cosine
 from dsa_env.curves.breakpoints import Curves, curves, protect
 from dsa_env.curves.lookup import pack
 from dsa_env.outcome import Outcome
+from dsa_env.progress import bar
 from dsa_env.retrieval.severity import pair_severity, pair_unsupported
 
 if TYPE_CHECKING:
@@ -210,6 +213,10 @@ class ShortlistRetrieval(Retrieval):
         return null_retrieval(self, bank, seed)
 
 
+CHUNK = 1 << 21
+"""Pairs of query and candidate whose curves are made at once; bounds the memory of large banks."""
+
+
 def outcome_curves(
     bank: FeatureBank,
     direction: str,
@@ -219,23 +226,63 @@ def outcome_curves(
     fine: NDArray[np.float32],
     coarse: NDArray[np.float32],
     cross: NDArray[np.float32],
+    store: Store | None = None,
 ) -> OutcomeCurves:
-    """Exact curves of [Q, K] components, with the severity of each item that is ever on top."""
-    bare = curves(fine, coarse, cross, positive, candidates >= 0)
-    item = candidates[bare.query, bare.top]
-    query = query_ids[bare.query]
+    """Exact curves of [Q, K] components, with the severity of each item that is ever on top.
+
+    Args:
+        bank: the bank.
+        direction: "text_to_image" or "image_to_text".
+        query_ids: see `ShortlistRetrieval`, as the five following.
+        candidates: see there.
+        positive: see there.
+        fine: see there.
+        coarse: see there.
+        cross: see there.
+        store: where the curves' arrays are kept, by the names ``curves.NAME``; by default in
+            memory.
+    """
+    kept = Store() if store is None else store
+    queries, size = candidates.shape
+    step = max(1, CHUNK // size)
+    counts = np.empty(queries, dtype=np.int64)
+    with bar(f"Curves {direction.replace('_', ' ')}", queries) as shown:
+        for begin in range(0, queries, step):
+            part = slice(begin, begin + step)
+            asked, items = query_ids[part], candidates[part]
+            bare = curves(fine[part], coarse[part], cross[part], positive[part], items >= 0)
+            counts[part] = np.diff(bare.indptr)
+            item = items[bare.query, bare.top]
+            columns: dict[str, NDArray[Any]] = {
+                "start": bare.start, "rank": bare.rank, "top": bare.top, "item": item,
+                **_judged(bank, direction, asked[bare.query], item),
+            }  # fmt: skip
+            for name, column in columns.items():
+                kept.append(f"curves.{name}", column)
+            for array in (candidates, positive, fine, coarse, cross):
+                release(array)
+            shown.advance(len(asked))
+    indptr = np.append(0, np.cumsum(counts))
+    names = ("start", "rank", "top", "item", "severity", "unsupported")
+    found = {name: np.asarray(kept.joined(f"curves.{name}")) for name in names}
+    records, first = pack(
+        indptr, found["start"], found["rank"], found["severity"], found["item"],
+        lambda name, *form: np.asarray(kept.allocate(f"curves.{name}", *form)),
+    )  # fmt: skip
+    return OutcomeCurves(indptr, **found, records=records, first=first)
+
+
+def _judged(
+    bank: FeatureBank, direction: str, query: NDArray[np.int32], item: NDArray[np.int32]
+) -> dict[str, NDArray[np.float32]]:
+    """Severity and unsupported share of each pair of query and item, bank ids [S]."""
     text, image = (query, item) if direction == "text_to_image" else (item, query)
     pair, where = np.unique(text.astype(np.int64) * bank.n_images + image, return_inverse=True)
     texts, images = np.divmod(pair, bank.n_images)
-    return OutcomeCurves(
-        bare.indptr,
-        bare.start,
-        bare.rank,
-        bare.top,
-        item=item,
-        severity=pair_severity(bank, texts, images)[where],
-        unsupported=pair_unsupported(bank, texts, images)[where],
-    )
+    return {
+        "severity": pair_severity(bank, texts, images)[where],
+        "unsupported": pair_unsupported(bank, texts, images)[where],
+    }
 
 
 def null_retrieval(

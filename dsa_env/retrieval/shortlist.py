@@ -6,9 +6,10 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dsa_env.bank import FeatureBank
+from dsa_env.bank.format import release
+from dsa_env.bank.store import Store
 from dsa_env.errors import DSAError, unknown
 from dsa_env.progress import bar
 from dsa_env.retrieval import cache as retrieval_cache
@@ -38,6 +39,7 @@ __all__ = [
 DIRECTIONS = ("text_to_image", "image_to_text")
 SMALLEST = 2 * K_MAX
 """A shorter shortlist could miss what belongs among the K_MAX best."""
+OBSERVATIONS = ("text_observation", "image_observation")
 KEPT = 8
 """How many retrievals a process keeps."""
 
@@ -81,10 +83,10 @@ def load_retrieval(
     if key in _loaded:
         _loaded.move_to_end(key)
         return _loaded[key]
-    found = retrieval_cache.read(bank, key, ShortlistRetrieval)
-    if found is None:
-        found = build_retrieval(bank, direction, split, shortlist, faiss)
-        retrieval_cache.write(bank, key, found)
+    found = retrieval_cache.load(
+        bank, key, ShortlistRetrieval,
+        lambda store: build_retrieval(bank, direction, split, shortlist, faiss, store),
+    )  # fmt: skip
     _loaded[key] = found
     while len(_loaded) > KEPT:
         _loaded.popitem(last=False)
@@ -92,18 +94,24 @@ def load_retrieval(
 
 
 def build_retrieval(
-    bank: FeatureBank, direction: str, split: str, shortlist: int | None, faiss: bool
+    bank: FeatureBank,
+    direction: str,
+    split: str,
+    shortlist: int | None,
+    faiss: bool,
+    store: Store | None = None,
 ) -> ShortlistRetrieval:
-    """`load_retrieval` without any cache."""
+    """`load_retrieval` without any cache; `store` keeps the large arrays, memory by default."""
+    store = Store() if store is None else store
     galleries = split_galleries(bank, direction, split)
     queries = np.concatenate([gallery.queries for gallery in galleries]).astype(np.int32)
     size = max(shortlist_size(shortlist, len(gallery.items)) for gallery in galleries)
     shape = (len(queries), size)
-    candidates = np.full(shape, -1, dtype=np.int32)
-    positive = np.zeros(shape, dtype=np.bool_)
-    fine, coarse, cross = (np.zeros(shape, dtype=np.float32) for _ in range(3))
-    text: list[NDArray[np.float32]] = []
-    image: list[NDArray[np.float32]] = []
+    candidates = store.allocate("candidates", shape, np.int32)
+    positive = store.allocate("positive", shape, np.bool_)
+    fine, coarse, cross = (
+        store.allocate(name, shape, np.float32) for name in ("fine", "coarse", "cross")
+    )
     done = 0
     with bar(f"Shortlists {split} {direction.replace('_', ' ')}", len(queries)) as shown:
         for gallery in galleries:
@@ -113,18 +121,24 @@ def build_retrieval(
                 natural = natural_shortlist(block.found, keep)
                 chosen, relevant = with_positives(natural, block.positives)
                 rows = slice(done, done + len(chosen))
-                candidates[rows, :keep] = block.items[chosen]
+                candidates[rows, :keep], candidates[rows, keep:] = block.items[chosen], -1
                 positive[rows, :keep] = relevant
                 kept = block.components.take(chosen)
                 fine[rows, :keep], coarse[rows, :keep] = kept.fine, kept.coarse
                 cross[rows, :keep] = kept.cross
                 asked = gallery.queries[block.rows]
                 seen = observe(bank, direction, asked, block.items, block.found)
-                text.append(seen[0])
-                image.append(seen[1])
+                for name, values in zip(OBSERVATIONS, seen, strict=True):
+                    if name not in store.arrays:
+                        store.allocate(name, (len(queries), values.shape[1]), np.float32)
+                    store.arrays[name][rows] = values
                 done += len(chosen)
+                for array in store.arrays.values():
+                    release(array)
                 shown.advance(len(chosen))
     texts = direction == "text_to_image"
+    made = {name: np.asarray(array) for name, array in store.arrays.items()}
+    parts = {name: made[name] for name in ("candidates", "positive", "fine", "coarse", "cross")}
     return ShortlistRetrieval(
         direction=direction,
         split=split,
@@ -132,14 +146,8 @@ def build_retrieval(
         query_ids=queries,
         cluster=bank.positives.first[queries] if texts else queries,
         kind=bank.text_kind[queries] if texts and bank.text_kind is not None else None,
-        candidates=candidates,
-        positive=positive,
-        fine=fine,
-        coarse=coarse,
-        cross=cross,
-        text_observation=np.concatenate(text),
-        image_observation=np.concatenate(image),
-        curves=outcome_curves(bank, direction, queries, candidates, positive, fine, coarse, cross),
+        **made,
+        curves=outcome_curves(bank, direction, queries, **parts, store=store),
     )
 
 

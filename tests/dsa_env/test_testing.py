@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-import time
 from typing import Any
 
 import gymnasium as gym
@@ -79,10 +78,8 @@ def test_without_facts_only_a_severity_near_the_truth_is_left() -> None:
     np.testing.assert_array_equal(bank.text_features, truth.text_features)
 
 
-def test_the_synthetic_bank_is_quick_and_repeatable() -> None:
-    begin = time.perf_counter()
+def test_the_synthetic_bank_is_repeatable() -> None:
     bank = synthetic_bank()
-    assert time.perf_counter() - begin < 1  # a third of that on a quiet machine
     assert bank.sha256 == synthetic_bank().sha256 != synthetic_bank(seed=1).sha256
     assert (bank.n_images, bank.n_texts, bank.dim) == (200, 400, 16)
 

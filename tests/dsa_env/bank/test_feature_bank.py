@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import resource
 import shutil
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -281,7 +281,13 @@ def test_float16_features_on_disk_are_read_as_they_are(folder: Path) -> None:
     assert bank.text_features.dtype == np.float16
 
 
-def test_a_huge_bank_opens_in_milliseconds(tmp_path: Path) -> None:
+def pages_touched() -> int:
+    """How many pages this process has asked the system for so far."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_minflt + usage.ru_majflt
+
+
+def test_opening_a_huge_bank_reads_little_of_it(tmp_path: Path) -> None:
     """12 GB of features in sparse files: opening reads the headers and a sample of rows."""
     folder, rows, dim = tmp_path / "bank", 500_000, 2048
     unit = np.eye(1, dim, dtype=np.float32)
@@ -304,9 +310,9 @@ def test_a_huge_bank_opens_in_milliseconds(tmp_path: Path) -> None:
         manifest["arrays"][name]["shape"] = [rows, dim]
         del mapped
     (folder / "bank.json").write_text(json.dumps(manifest))
-    start = time.process_time()
+    before = pages_touched()
     bank = FeatureBank.open(folder)
-    assert time.process_time() - start < 0.1
+    assert pages_touched() - before < 20_000  # of three million
     assert bank.text_features[-1, 0] == 1.0
     assert len(bank.split_images("test")) == rows
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import shutil
+import time
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +59,7 @@ def test_the_cache_on_disk_gives_the_same_retrieval(stored: FeatureBank) -> None
 def test_a_damaged_cache_is_computed_again(
     stored: FeatureBank, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = load_retrieval(stored, "text_to_image", "test")
+    fine = load_retrieval(stored, "text_to_image", "test").fine.copy()
     folder = cached_folder(stored)
     file = folder / ("meta.json" if damage == "meta" else "fine.npy")
     data = bytearray(file.read_bytes())
@@ -69,7 +75,7 @@ def test_a_damaged_cache_is_computed_again(
         again = load_retrieval(stored, "text_to_image", "test")
     assert "is damaged" in caplog.text
     assert all(record.levelno == logging.INFO for record in caplog.records)
-    np.testing.assert_array_equal(again.fine, first.fine)
+    np.testing.assert_array_equal(again.fine, fine)
     shortlist._loaded.clear()
     caplog.clear()
     load_retrieval(stored, "text_to_image", "test")
@@ -84,6 +90,58 @@ def test_a_folder_that_cannot_be_written_goes_without_cache(
     with caplog.at_level(logging.INFO):
         assert len(load_retrieval(stored, "text_to_image", "test")) == 18
     assert "is not cached" in caplog.text
+
+
+def test_a_full_disk_goes_without_cache(
+    stored: FeatureBank, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    wanted = load_retrieval(stored, "text_to_image", "train")
+    shortlist._loaded.clear()
+    shutil.rmtree(stored.path / "cache")
+    monkeypatch.setattr("dsa_env.bank.store.create_array", full)
+    with caplog.at_level(logging.INFO):
+        found = load_retrieval(stored, "text_to_image", "train")
+    assert "No space left" in caplog.text
+    assert list((stored.path / "cache").iterdir()) == []
+    np.testing.assert_array_equal(found.curves.records, wanted.curves.records)
+
+
+def test_what_a_killed_build_left_is_removed_a_day_later(stored: FeatureBank) -> None:
+    old, young = (stored.path / "cache" / f".retrieval-{name}.tmp" for name in ("old", "young"))
+    for left in (old, young):
+        left.mkdir(parents=True)
+        (left / "fine.npy").write_bytes(b"half")
+    yesterday = time.time() - retrieval_cache.ABANDONED - 60
+    for path in (old / "fine.npy", old):
+        os.utime(path, (yesterday, yesterday))
+    load_retrieval(stored, "text_to_image", "test")
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+def test_memory_stays_flat_when_a_large_retrieval_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsa_env.retrieval.retrieval.CHUNK", 1 << 16)
+    monkeypatch.setattr("dsa_env.curves.lookup.CHUNK", 1 << 14)
+    rng = np.random.default_rng(0)
+    n = 6000
+    image, other, noise = (rng.standard_normal((n, 8), dtype=np.float32) for _ in range(3))
+    bank = FeatureBank.from_arrays(
+        image + other + 2 * noise, image, other, splits=["train"] * n, gallery_size=200,
+        path=tmp_path / "bank",
+    )  # fmt: skip
+    load_retrieval(bank, "text_to_image", "train", shortlist=20)  # compiles
+    shortlist._loaded.clear()
+    tracemalloc.start()
+    load_retrieval(bank, "text_to_image", "train", shortlist=200)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    written = sum(file.stat().st_size for file in (tmp_path / "bank" / "cache").rglob("*.npy"))
+    assert written > 25e6
+    assert peak < written / 4
 
 
 def test_another_detector_or_parameter_makes_another_cache_entry(stored: FeatureBank) -> None:

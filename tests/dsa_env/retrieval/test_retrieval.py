@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,21 @@ def test_the_top_item_is_charged_with_its_own_severity(retrieval: ShortlistRetri
     right = retrieval.positive[curves.query, curves.top]
     np.testing.assert_array_equal(curves.unsupported[right], 0.0)
     assert curves.unsupported.max() > 0
+
+
+@pytest.mark.parametrize("chunk", [1, 3000])
+def test_curves_are_the_same_in_parts(
+    retrieval: ShortlistRetrieval, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsa_env.retrieval.retrieval.CHUNK", chunk)
+    monkeypatch.setattr("dsa_env.curves.lookup.CHUNK", chunk)
+    names = ("query_ids", "candidates", "positive", "fine", "coarse", "cross")
+    parts = [getattr(retrieval, name) for name in names]
+    found = outcome_curves(BANK, retrieval.direction, *parts)
+    for field in fields(found):
+        ours, whole = getattr(found, field.name), getattr(retrieval.curves, field.name)
+        np.testing.assert_array_equal(ours, whole)
+        assert ours.dtype == whole.dtype
 
 
 def test_the_null_retrieval_keeps_everything_but_the_fine_components(
