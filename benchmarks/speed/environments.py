@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 import dsa_env  # noqa: F401 (registers the environments)
+from dsa_env.outcome import Outcome
 
 from .measure import Contender, Row, cycle, in_turns
 
@@ -28,6 +29,9 @@ def rows(bank: str) -> list[Row]:
         observation="index",
     )  # fmt: skip
     small = gym.make_vec("DSA/Retrieval-v0", num_envs=BATCH, bank=bank)
+    own = gym.make_vec(
+        "DSA/Retrieval-v0", num_envs=BATCH, bank=bank, direction="image_to_text", reward=priced
+    )
     sync = gym.make_vec(
         "CartPole-v1", num_envs=BATCH, vectorization_mode="sync",
         vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
@@ -36,6 +40,7 @@ def rows(bank: str) -> list[Row]:
         "ours": stepping(dense),
         "limit": gathering(dense),
         "index": stepping(index),
+        "own": stepping(own),
         "sync": stepping(sync, seconds=0.3),
         **{f"envpool{n}": stepping(envpool(n), seconds=0.2) for n in (1, os.cpu_count() or 1)},
     }
@@ -59,12 +64,19 @@ def rows(bank: str) -> list[Row]:
                   note=pool_note),
         found.row("native vector env / `np.take` of the same observations", "ours", "limit", 0.8,
                   note=where),
+        found.row("the same with a reward of one's own", "own", "limit", None,
+                  note="a function of the outcome that prices g, called and checked at every step"),
         other.row("the same, text to image", "ours", "limit", None, note=described(small)),
         found.row("index observations / Gymnasium SyncVectorEnv CartPole", "index", "sync", 300,
                   note="the policy gathers from the frozen table"),
         single.row("`gym.make` single env / CartPole's", "ours", "peer", 1,
                    note="wrappers of `gym.make` around both; text to image"),
     ]  # fmt: skip
+
+
+def priced(outcome: Outcome) -> Any:
+    """A reward that looks at g, so that nothing can be prepared for it."""
+    return outcome.recall - 0.1 * outcome.granularity, {"recall": outcome.recall}
 
 
 def stepping(env: Any, seconds: float = 0.1) -> Contender:

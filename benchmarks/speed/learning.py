@@ -20,7 +20,7 @@ SHARE = 0.95
 """Of what training gains on the validation split, from the untrained policy to the final one."""
 PATIENCE = 20.0
 """Times our own seconds after which SB3's default settings are no longer waited for."""
-SEEDS = (0,)
+SEEDS = (0, 1, 2)
 SHORT = 65_536
 """Steps after which dense and indexed learning are compared."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,6 +13,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dsa_env.bank.format import Array
+from dsa_env.errors import DSAError
+from dsa_env.files import read_json, write_json
+
+ROWS = "rows.json"
+"""Where a folder says how many rows of its unfinished arrays are finished."""
 
 
 class Store:
@@ -19,16 +25,22 @@ class Store:
 
     Attributes:
         arrays: those that are made, by name.
+        done: how many of their rows are finished, as far as was recorded.
     """
 
     def __init__(self, arrays: Mapping[str, Array] | None = None) -> None:
         self.arrays: dict[str, Array] = dict(arrays or {})
+        self.done = 0
         self._parts: dict[str, list[Array]] = {}
 
     def allocate(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """A new zeroed array of that name."""
         self.arrays[name] = np.zeros(shape, dtype)
         return self.arrays[name]
+
+    def record(self, done: int) -> None:
+        """Remember that the first `done` rows of the arrays are finished."""
+        self.done = done
 
     def append(self, name: str, part: NDArray[Any]) -> None:
         """Put `part` [n] at the end of an array whose length is not known yet; see `joined`."""
@@ -41,11 +53,17 @@ class Store:
 
 
 class FolderStore(Store):
-    """Keeps the arrays in the ``.npy`` files of a folder, so that memory stays flat."""
+    """Keeps the arrays in the ``.npy`` files of a folder, so that memory stays flat.
+
+    A store that is made again on the folder of an interrupted one goes on from the rows that were
+    recorded: allocate everything, then look at `done`.
+    """
 
     def __init__(self, folder: Path, arrays: Mapping[str, Array] | None = None) -> None:
         super().__init__(arrays)
         self.folder = folder
+        with suppress(DSAError, TypeError, KeyError):
+            self.done = int(read_json(folder / ROWS)["done"])
         self._growing: dict[str, tuple[BinaryIO, np.dtype[Any]]] = {}
 
     def file(self, name: str) -> Path:
@@ -53,13 +71,30 @@ class FolderStore(Store):
         return self.folder / f"{name}.npy"
 
     def allocate(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """A new zeroed array of that name, mapped from its file.
+        """An array of that name, mapped from its file; zeros, or what was recorded there before.
 
         Raises:
             OSError: the disk is full.
         """
-        self.arrays[name] = create_array(self.file(name), shape, dtype)
+        self.arrays[name] = self._recorded(name, shape, np.dtype(dtype))
         return self.arrays[name]
+
+    def _recorded(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        if self.done:
+            with suppress(OSError, ValueError):
+                found = np.load(self.file(name), mmap_mode="r", allow_pickle=False)  # whole?
+                if (found.shape, found.dtype) == (shape, dtype):
+                    return reopen(self.file(name))
+            self.done = 0  # one array without its rows, and all have to be made anew
+        return create_array(self.file(name), shape, dtype)
+
+    def record(self, done: int) -> None:
+        """Remember on disk, with the rows themselves, that the first `done` are finished."""
+        super().record(done)
+        for array in self.arrays.values():
+            if isinstance(array, np.memmap):
+                array.flush()
+        write_json(self.folder / ROWS, {"done": done})
 
     def append(self, name: str, part: NDArray[Any]) -> None:
         """Put `part` [n] at the end of a file whose length is not known yet."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
-from dsa_env.bank.store import FolderStore, Store
+from dsa_env.bank.store import ROWS, FolderStore, Store
 from dsa_env.files import read_json, sha256_file, write_json
 from dsa_env.retrieval.retrieval import OutcomeCurves, Retrieval
 from dsa_env.retrieval.severity import DETECTOR_FOLDER
@@ -31,8 +31,8 @@ FOLDER = "cache"
 """Where a bank's folder holds what can be computed again."""
 SOURCES = ("blend.py", "bank/ragged.py", "curves", "retrieval", "hallucination")
 """The modules and packages whose code a retrieval depends on."""
-ABANDONED = 24 * 3600
-"""Seconds without a write after which nobody works on a build any more."""
+ABANDONED = 7 * 24 * 3600
+"""Seconds without a write after which an interrupted build is given up."""
 CURVES = tuple(field.name for field in fields(OutcomeCurves))
 _log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Retrieval)
@@ -63,8 +63,9 @@ def read(bank: FeatureBank, name: str, kind: type[R]) -> R | None:
 def load(bank: FeatureBank, name: str, kind: type[R], make: Callable[[Store], R]) -> R:
     """The retrieval of that name and kind, made where it is not there yet.
 
-    It is made in its files, so that memory stays flat, and the folder is whole or not there;
-    quietly in memory where the folder cannot be written or the disk is full.
+    It is made in its files, so that memory stays flat, and goes on where it was interrupted; only
+    what is complete gets the folder's name. Of several processes one makes it and the others wait.
+    Quietly made in memory where the folder cannot be written or the disk is full.
 
     Args:
         bank: the bank.
@@ -78,24 +79,23 @@ def load(bank: FeatureBank, name: str, kind: type[R], make: Callable[[Store], R]
     folder = _folder(bank, name)
     if folder is None:
         return make(Store())
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.tmp")
+    partial = folder.with_name(f"{folder.name}.partial")
     try:
-        temporary.mkdir(parents=True)
-        _sweep(folder.parent)
-        _write(temporary, make)
-        with suppress(OSError):  # another process was faster
-            temporary.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            if not folder.exists():  # another process may have made it meanwhile
+                _sweep(folder.parent)
+                _write(partial, make)
+                partial.rename(folder)
         return _open(folder, kind)
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the latter: no locks on this file system
         _log.info("The retrieval is not cached: %s cannot be written (%s).", folder.parent, error)
         return make(Store())
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what builds that were killed have left, a day after they last wrote."""
-    for left in folder.glob(".retrieval-*.tmp"):
+    """Remove what builds that were interrupted have left, a week after they last wrote."""
+    for left in folder.glob("retrieval-*.partial"):
         with suppress(OSError):
             last = max(file.stat().st_mtime for file in (left, *left.iterdir()))
             if time.time() - last > ABANDONED:
@@ -103,19 +103,25 @@ def _sweep(folder: Path) -> None:
 
 
 def _write(folder: Path, make: Callable[[Store], Retrieval]) -> None:
-    """Make a retrieval in its files."""
-    store = FolderStore(folder)
-    retrieval = make(store)
-    digests = {}
-    for array, values in _arrays(retrieval).items():
-        mapped = store.arrays.get(array)
-        if mapped is None:
-            np.save(store.file(array), values, allow_pickle=False)
-        elif isinstance(mapped, np.memmap):
-            mapped.flush()
-        digests[array] = sha256_file(store.file(array))
-    words = {name: getattr(retrieval, name) for name in _words(retrieval)}
-    write_json(folder / "meta.json", {"words": words, "sha256": digests})
+    """Make a retrieval in its files; `OSError` leaves none of them."""
+    try:
+        folder.mkdir(exist_ok=True)
+        store = FolderStore(folder)
+        retrieval = make(store)
+        digests = {}
+        for array, values in _arrays(retrieval).items():
+            mapped = store.arrays.get(array)
+            if mapped is None:
+                np.save(store.file(array), values, allow_pickle=False)
+            elif isinstance(mapped, np.memmap):
+                mapped.flush()
+            digests[array] = sha256_file(store.file(array))
+        words = {name: getattr(retrieval, name) for name in _words(retrieval)}
+        write_json(folder / "meta.json", {"words": words, "sha256": digests})
+        (folder / ROWS).unlink(missing_ok=True)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _open(folder: Path, kind: type[R]) -> R:

@@ -93,8 +93,12 @@ def positions(rows: Ragged, items: Ids) -> Ragged:
     return Ragged(indptr, place[here].astype(np.int32))
 
 
-def exact_blocks(bank: FeatureBank, direction: str, gallery: Gallery) -> Iterator[Block]:
-    """Compare every query with every item of its gallery."""
-    for rows, components in component_blocks(bank, direction, gallery.queries, gallery.items):
+def exact_blocks(
+    bank: FeatureBank, direction: str, gallery: Gallery, begin: int = 0
+) -> Iterator[Block]:
+    """Compare every query (from the one at `begin` on) with every item of its gallery."""
+    asked = gallery.queries[begin:]
+    for part, components in component_blocks(bank, direction, asked, gallery.items):
+        rows = slice(begin + part.start, begin + part.stop)
         positives = gallery.positives.take(np.arange(rows.start, rows.stop))
         yield Block(rows, gallery.items, positives, components, components)

@@ -21,6 +21,12 @@ Ids = NDArray[np.integer[Any]]
 Observations = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
+def observation_widths(bank: FeatureBank, direction: str) -> dict[str, int]:
+    """How many floats `observe` returns of a query, by the names that a retrieval has for them."""
+    texts = 1 if direction == "text_to_image" else 2
+    return {"text_observation": texts * bank.dim, "image_observation": 2 * bank.dim}
+
+
 def observe(
     bank: FeatureBank, direction: str, queries: Ids, items: Ids, components: Components
 ) -> Observations:

@@ -42,7 +42,7 @@ def require_faiss() -> Any:
 
 
 def pooled_blocks(
-    bank: FeatureBank, direction: str, gallery: Gallery, keep: int
+    bank: FeatureBank, direction: str, gallery: Gallery, keep: int, begin: int = 0
 ) -> Iterator[Block]:
     """Compare every query with a pool of items that indexes found for it.
 
@@ -55,12 +55,13 @@ def pooled_blocks(
         direction: "text_to_image" or "image_to_text".
         gallery: the queries and items.
         keep: how many items each search returns.
+        begin: the first query.
 
     Yields:
         Blocks whose items are the pools of their queries and the positives.
     """
     searches = list(_searches(bank, direction, gallery.items, max(keep, FEWEST)))
-    for start in range(0, len(gallery.queries), BATCH):
+    for start in range(begin, len(gallery.queries), BATCH):
         rows = slice(start, min(start + BATCH, len(gallery.queries)))
         asked = gallery.queries[rows]
         pool = np.concatenate([search(asked) for search in searches], axis=1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dsa_env.bank import FeatureBank
 from dsa_env.bank.format import release
@@ -14,7 +17,7 @@ from dsa_env.errors import DSAError, unknown
 from dsa_env.progress import bar
 from dsa_env.retrieval import cache as retrieval_cache
 from dsa_env.retrieval.galleries import Block, Gallery, exact_blocks, split_galleries
-from dsa_env.retrieval.observation import observe
+from dsa_env.retrieval.observation import observation_widths, observe
 from dsa_env.retrieval.pool import pooled_blocks, require_faiss
 from dsa_env.retrieval.retrieval import (
     K_MAX,
@@ -39,9 +42,10 @@ __all__ = [
 DIRECTIONS = ("text_to_image", "image_to_text")
 SMALLEST = 2 * K_MAX
 """A shorter shortlist could miss what belongs among the K_MAX best."""
-OBSERVATIONS = ("text_observation", "image_observation")
 KEPT = 8
 """How many retrievals a process keeps."""
+RECORD_SECONDS = 30.0
+"""So much work is lost at most when a build is killed; an interrupted one loses nothing."""
 
 _loaded: OrderedDict[str, ShortlistRetrieval] = OrderedDict()
 
@@ -107,35 +111,29 @@ def build_retrieval(
     queries = np.concatenate([gallery.queries for gallery in galleries]).astype(np.int32)
     size = max(shortlist_size(shortlist, len(gallery.items)) for gallery in galleries)
     shape = (len(queries), size)
-    candidates = store.allocate("candidates", shape, np.int32)
-    positive = store.allocate("positive", shape, np.bool_)
-    fine, coarse, cross = (
-        store.allocate(name, shape, np.float32) for name in ("fine", "coarse", "cross")
-    )
-    done = 0
-    with bar(f"Shortlists {split} {direction.replace('_', ' ')}", len(queries)) as shown:
-        for gallery in galleries:
-            wanted = shortlist_size(shortlist, len(gallery.items))
-            for block in _blocks(bank, direction, gallery, wanted, faiss):
-                keep = min(wanted, len(block.items))
-                natural = natural_shortlist(block.found, keep)
-                chosen, relevant = with_positives(natural, block.positives)
-                rows = slice(done, done + len(chosen))
-                candidates[rows, :keep], candidates[rows, keep:] = block.items[chosen], -1
-                positive[rows, :keep] = relevant
-                kept = block.components.take(chosen)
-                fine[rows, :keep], coarse[rows, :keep] = kept.fine, kept.coarse
-                cross[rows, :keep] = kept.cross
-                asked = gallery.queries[block.rows]
-                seen = observe(bank, direction, asked, block.items, block.found)
-                for name, values in zip(OBSERVATIONS, seen, strict=True):
-                    if name not in store.arrays:
-                        store.allocate(name, (len(queries), values.shape[1]), np.float32)
-                    store.arrays[name][rows] = values
-                done += len(chosen)
-                for array in store.arrays.values():
-                    release(array)
-                shown.advance(len(chosen))
+    store.allocate("candidates", shape, np.int32)
+    store.allocate("positive", shape, np.bool_)
+    for name in ("fine", "coarse", "cross"):
+        store.allocate(name, shape, np.float32)
+    for name, width in observation_widths(bank, direction).items():
+        store.allocate(name, (len(queries), width), np.float32)
+    what = f"Shortlists {split} {direction.replace('_', ' ')}"
+    recorded, written = time.monotonic(), store.done
+    with bar(what, len(queries), store.done) as shown:
+        try:
+            for rows, arrays in _rows(bank, direction, galleries, shortlist, faiss, store.done):
+                for name, values in arrays.items():
+                    target = store.arrays[name]
+                    target[rows, : values.shape[1]] = values
+                    target[rows, values.shape[1] :] = -1 if name == "candidates" else 0
+                    release(target)
+                written = rows.stop
+                shown.advance(rows.stop - rows.start)
+                if time.monotonic() - recorded > RECORD_SECONDS:
+                    store.record(written)
+                    recorded = time.monotonic()
+        finally:
+            store.record(written)
     texts = direction == "text_to_image"
     made = {name: np.asarray(array) for name, array in store.arrays.items()}
     parts = {name: made[name] for name in ("candidates", "positive", "fine", "coarse", "cross")}
@@ -151,9 +149,41 @@ def build_retrieval(
     )
 
 
+def _rows(
+    bank: FeatureBank,
+    direction: str,
+    galleries: list[Gallery],
+    shortlist: int | None,
+    faiss: bool,
+    begin: int,
+) -> Iterator[tuple[slice, dict[str, NDArray[Any]]]]:
+    """Rows of a retrieval's arrays by name, a block of queries at a time, from query `begin` on."""
+    before = 0
+    for gallery in galleries:
+        skipped = max(0, begin - before)
+        if skipped < len(gallery.queries):
+            wanted = shortlist_size(shortlist, len(gallery.items))
+            for block in _blocks(bank, direction, gallery, wanted, faiss, skipped):
+                natural = natural_shortlist(block.found, min(wanted, len(block.items)))
+                chosen, relevant = with_positives(natural, block.positives)
+                asked = gallery.queries[block.rows]
+                text, image = observe(bank, direction, asked, block.items, block.found)
+                yield (
+                    slice(before + block.rows.start, before + block.rows.stop),
+                    {
+                        "candidates": block.items[chosen].astype(np.int32),
+                        "positive": relevant,
+                        **vars(block.components.take(chosen)),
+                        "text_observation": text,
+                        "image_observation": image,
+                    },
+                )
+        before += len(gallery.queries)
+
+
 def _blocks(
-    bank: FeatureBank, direction: str, gallery: Gallery, keep: int, faiss: bool
+    bank: FeatureBank, direction: str, gallery: Gallery, keep: int, faiss: bool, begin: int
 ) -> Iterator[Block]:
     if not faiss:
-        return exact_blocks(bank, direction, gallery)
-    return pooled_blocks(bank, direction, gallery, keep)
+        return exact_blocks(bank, direction, gallery, begin)
+    return pooled_blocks(bank, direction, gallery, keep, begin)

@@ -6,8 +6,12 @@ import errno
 import logging
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +19,12 @@ import numpy as np
 import pytest
 
 from dsa_env.bank import FeatureBank
+from dsa_env.bank.store import Store
 from dsa_env.retrieval import cache as retrieval_cache
 from dsa_env.retrieval import shortlist
-from dsa_env.retrieval.shortlist import load_retrieval
+from dsa_env.retrieval.observation import observe
+from dsa_env.retrieval.retrieval import ShortlistRetrieval
+from dsa_env.retrieval.shortlist import build_retrieval, load_retrieval
 from dsa_env.testing import synthetic_bank
 
 
@@ -105,20 +112,134 @@ def test_a_full_disk_goes_without_cache(
     with caplog.at_level(logging.INFO):
         found = load_retrieval(stored, "text_to_image", "train")
     assert "No space left" in caplog.text
-    assert list((stored.path / "cache").iterdir()) == []
+    assert list((stored.path / "cache").glob("retrieval-*")) == []
     np.testing.assert_array_equal(found.curves.records, wanted.curves.records)
 
 
-def test_what_a_killed_build_left_is_removed_a_day_later(stored: FeatureBank) -> None:
-    old, young = (stored.path / "cache" / f".retrieval-{name}.tmp" for name in ("old", "young"))
+def test_what_is_not_taken_up_again_is_removed_a_week_later(stored: FeatureBank) -> None:
+    assert stored.path is not None
+    old, young = (stored.path / "cache" / f"retrieval-{name}.partial" for name in ("old", "young"))
     for left in (old, young):
         left.mkdir(parents=True)
         (left / "fine.npy").write_bytes(b"half")
-    yesterday = time.time() - retrieval_cache.ABANDONED - 60
+    long_ago = time.time() - retrieval_cache.ABANDONED - 60
     for path in (old / "fine.npy", old):
-        os.utime(path, (yesterday, yesterday))
+        os.utime(path, (long_ago, long_ago))
     load_retrieval(stored, "text_to_image", "test")
     assert (old.exists(), young.exists()) == (False, True)
+
+
+@pytest.fixture
+def blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Small blocks of queries, whose sizes are listed as they are made."""
+    sizes: list[int] = []
+
+    def counted(*arguments: Any) -> Any:
+        sizes.append(len(arguments[2]))
+        return observe(*arguments)
+
+    monkeypatch.setattr("dsa_env.retrieval.similarity.BLOCK_BYTES", 2000)
+    monkeypatch.setattr("dsa_env.retrieval.shortlist.observe", counted)
+    return sizes
+
+
+def same(one: ShortlistRetrieval, other: ShortlistRetrieval) -> None:
+    for name, values in retrieval_cache._arrays(one).items():
+        np.testing.assert_array_equal(values, retrieval_cache._arrays(other)[name])
+
+
+def interrupt(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("where", ["shortlists", "curves"])
+def test_an_interrupted_build_goes_on_where_it_was(
+    stored: FeatureBank, blocks: list[int], where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = build_retrieval(stored, "text_to_image", "train", None, False)
+    total = sum(blocks)
+    blocks.clear()
+
+    with monkeypatch.context() as patch:
+        if where == "curves":
+            patch.setattr("dsa_env.retrieval.retrieval.pair_severity", interrupt)
+        else:
+            real = shortlist.with_positives
+            once = [real, real, real, interrupt]
+            patch.setattr(
+                "dsa_env.retrieval.shortlist.with_positives", lambda *given: once.pop(0)(*given)
+            )
+        with pytest.raises(KeyboardInterrupt):
+            load_retrieval(stored, "text_to_image", "train")
+    assert 0 < sum(blocks) < total or where == "curves"
+    same(load_retrieval(stored, "text_to_image", "train"), whole)
+    assert sum(blocks) == total
+    assert not list(cached_folder(stored).glob("rows*"))
+
+
+def test_a_build_whose_files_were_cut_starts_anew(
+    stored: FeatureBank, blocks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("dsa_env.retrieval.retrieval.pair_severity", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            load_retrieval(stored, "text_to_image", "train")
+    file = cached_folder(stored) / "cross.npy"
+    file.write_bytes(file.read_bytes()[:200])
+    blocks.clear()
+    found = load_retrieval(stored, "text_to_image", "train")
+    assert sum(blocks) == len(found)
+    same(found, build_retrieval(stored, "text_to_image", "train", None, False))
+
+
+KILLED = """
+import os, signal, sys
+from dsa_env.bank import FeatureBank
+from dsa_env.bank.store import Store
+from dsa_env.retrieval import shortlist, similarity
+similarity.BLOCK_BYTES, shortlist.RECORD_SECONDS = 2000, 0.0
+made = []
+def observe(*arguments, real=shortlist.observe):
+    made.append(1)
+    if len(made) > 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments)
+shortlist.observe = observe
+shortlist.load_retrieval(FeatureBank.open(sys.argv[1]), "text_to_image", "train")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+def test_a_killed_build_goes_on_where_it_was_recorded(
+    stored: FeatureBank, blocks: list[int]
+) -> None:
+    whole = build_retrieval(stored, "text_to_image", "train", None, False)
+    total, each = sum(blocks), blocks[0]
+    blocks.clear()
+    done = subprocess.run([sys.executable, "-c", KILLED, str(stored.path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    same(load_retrieval(stored, "text_to_image", "train"), whole)
+    assert sum(blocks) == total - 4 * each
+
+
+def test_of_several_at_once_one_builds_and_the_others_wait(
+    stored: FeatureBank, blocks: list[int]
+) -> None:
+    key = retrieval_cache.key(stored, "a name")
+
+    def make(store: Store) -> ShortlistRetrieval:
+        time.sleep(0.2)
+        return build_retrieval(stored, "text_to_image", "train", None, False, store)
+
+    with ThreadPoolExecutor(4) as pool:
+        loads = [
+            pool.submit(retrieval_cache.load, stored, key, ShortlistRetrieval, make)
+            for _ in range(4)
+        ]
+        found = [load.result() for load in loads]
+    assert sum(blocks) == len(found[0])
+    for other in found[1:]:
+        same(found[0], other)
 
 
 def test_memory_stays_flat_when_a_large_retrieval_is_made(
