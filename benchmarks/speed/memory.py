@@ -1,4 +1,4 @@
-"""Memory of stepping through a million queries that lie on disk."""
+"""Memory of stepping through a million queries that lie on disk, and of preparing many."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,15 +15,19 @@ from typing import Any
 
 import numpy as np
 
+from dsa_env.bank import FeatureBank
 from dsa_env.curves.breakpoints import curves
 from dsa_env.curves.lookup import pack
 from dsa_env.retrieval.retrieval import OutcomeCurves
+from dsa_env.retrieval.shortlist import load_retrieval
 from dsa_env.testing import synthetic_bank
 from dsa_env.vector import RetrievalVectorEnv
 
 from .measure import Row
 
 QUERIES = (10_000, 100_000, 1_000_000)
+MADE = (20_000, 100_000)
+GALLERY = 1000
 CANDIDATES = 128
 DIM = 64
 BATCH, STEPS = 1024, 1000
@@ -46,12 +51,20 @@ def rows(_bank: str) -> list[Row]:
         f"{large.rate / 1e6:.1f} M steps/s, the small one's {small.rate / 1e6:.1f} M; similarities "
         f"of {DRAWN:,} queries are drawn and repeat"
     )
+    less, more = (made(queries) for queries in MADE)
     return [
         Row(
             f"memory for {QUERIES[-1]:,} queries / for {QUERIES[0]:,}", large.private / MIB,
             small.private / MIB, "MiB", large.private / small.private, GOAL, None, note,
             at_most=True,
-        )
+        ),
+        Row(
+            f"memory to prepare {MADE[-1]:,} queries / {MADE[0]:,}", more / MIB, less / MIB, "MiB",
+            more / less, GOAL, None,
+            "the largest private memory while a bank's queries are compared with galleries of "
+            f"{GALLERY:,} pictures and their exact curves are made and written; {CANDIDATES} "
+            "candidates", at_most=True,
+        ),
     ]  # fmt: skip
 
 
@@ -77,6 +90,45 @@ def measured(queries: int, candidates: int, floats: int, batch: int = BATCH) -> 
         return Measured(files=files, **json.loads(output.splitlines()[-1]))
     finally:
         shutil.rmtree(folder)
+
+
+def made(queries: int) -> float:
+    """The most private memory of a process that makes a retrieval of so many queries, in bytes."""
+    rng = np.random.default_rng(0)
+    coarse, fine, noise = (
+        unit(rng.standard_normal((queries, DIM), dtype=np.float32)) for _ in range(3)
+    )
+    with tempfile.TemporaryDirectory(prefix="dsa-bench-") as folder:
+        FeatureBank.from_arrays(
+            coarse + fine + 7 * noise, coarse, fine, splits=["train"] * queries,
+            gallery_size=GALLERY, path=f"{folder}/bank",
+        )  # fmt: skip
+        command = [sys.executable, "-m", __name__, f"{folder}/bank"]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(output.splitlines()[-1])
+
+
+def most_private(bank: str) -> float:
+    """Make the retrieval of a bank, watching this process's private memory, in bytes."""
+    seen: list[float] = []
+    ready = threading.Event()
+
+    def watch() -> None:
+        while not ready.wait(0.01):
+            seen.append(status("RssAnon"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    load_retrieval(FeatureBank.open(bank), "text_to_image", "train", shortlist=CANDIDATES)
+    ready.set()
+    watcher.join()
+    return max(seen)
+
+
+def status(name: str) -> float:
+    """A figure of this process that Linux keeps, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return float(dict(line.split(":", 1) for line in lines)[name].split()[0]) * 1024
 
 
 def write_files(folder: Path, queries: int, candidates: int, floats: int) -> None:
@@ -191,12 +243,12 @@ def stepped(env: RetrievalVectorEnv) -> dict[str, float]:
         seconds.append(time.perf_counter() - begun)
     del held
     rate = batch / float(np.median(seconds))
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    private, mapped, peak = (
-        float(lines[name].split()[0]) * 1024 for name in ("RssAnon", "RssFile", "VmHWM")
-    )
+    private, mapped, peak = (status(name) for name in ("RssAnon", "RssFile", "VmHWM"))
     return {"private": private, "mapped": mapped, "peak": peak, "rate": rate}
 
 
 if __name__ == "__main__":
-    print(json.dumps(step_through(Path(sys.argv[1]), int(sys.argv[2]))))
+    if len(sys.argv) > 2:
+        print(json.dumps(step_through(Path(sys.argv[1]), int(sys.argv[2]))))
+    else:
+        print(most_private(sys.argv[1]))

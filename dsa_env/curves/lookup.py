@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsa_env.bank.format import release
 from dsa_env.curves.breakpoints import spans
 from dsa_env.curves.jit import compiled, prefetch
 
@@ -66,6 +67,8 @@ def pack(
         places = np.empty((stop - begin, BINS), dtype=first.dtype)
         first_segments(bounds, end, places)
         first[begin:stop] = places + first.dtype.type(part.start)
+        for array in (start, rank, severity, item, records, first):
+            release(array)
     return records, first
 
 

@@ -213,7 +213,7 @@ class ShortlistRetrieval(Retrieval):
         return null_retrieval(self, bank, seed)
 
 
-CHUNK = 1 << 21
+CHUNK = 1 << 20
 """Pairs of query and candidate whose curves are made at once; bounds the memory of large banks."""
 
 
