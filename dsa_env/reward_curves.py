@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
-BINS = 16
-"""Equal parts of [0, 1] for each of which it is kept where a query's pieces begin."""
+BINS, MANY_BINS, MANY = 16, 64, 10
+"""Equal parts of [0, 1] for each of which it is kept where a query's pieces begin; more of them
+where a query has more than so many pieces on average."""
 CHUNK = 1 << 18
 """Segments that are looked at at once; bounds the memory of large banks."""
 MOST = 1 << 23
@@ -62,8 +63,7 @@ def reward_curves(curves: OutcomeCurves, reward: Reward, k: int) -> RewardCurves
     """
     if type(reward) not in (ClippedReward, ReciprocalRankReward) or len(curves.records) > MOST:
         return None
-    queries = len(curves.indptr) - 1
-    base, first = np.empty(queries, np.int32), np.empty((queries, BINS), np.uint32)
+    counts: list[NDArray[np.int64]] = []
     parts: list[Floats] = []
     for begin, end in spans(curves.indptr, CHUNK):
         indptr = curves.indptr[begin : end + 1]
@@ -74,10 +74,12 @@ def reward_curves(curves: OutcomeCurves, reward: Reward, k: int) -> RewardCurves
         )
         values, _ = evaluate(reward, outcome)
         last = np.append(values[1:] != values[:-1], True) | np.isinf(records["end"])
-        joined = np.append(0, np.cumsum(last))[indptr - indptr[0]]
+        counts.append(np.diff(np.append(0, np.cumsum(last))[indptr - indptr[0]]))
         parts.append(np.stack([records["end"], values], axis=1)[last])
-        first_segments(joined, parts[-1][:, 0].copy(), first[begin:end])
-        first[begin:end] -= joined[:-1, None].astype(np.uint32)
-        base[begin:end] = np.diff(joined)
-    base = np.cumsum(base, dtype=np.int32) - base
-    return RewardCurves(np.concatenate(parts), base, first.astype(np.min_scalar_type(first.max())))
+    pieces, indptr = np.concatenate(parts), np.append(0, np.cumsum(np.concatenate(counts)))
+    bins = MANY_BINS if len(pieces) > MANY * len(indptr) else BINS
+    first = np.empty((len(indptr) - 1, bins), dtype=np.uint32)
+    first_segments(indptr, pieces[:, 0].copy(), first)
+    first -= indptr[:-1, None].astype(np.uint32)
+    base = indptr[:-1].astype(np.int32)
+    return RewardCurves(pieces, base, first.astype(np.min_scalar_type(first.max())))

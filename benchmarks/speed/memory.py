@@ -30,7 +30,7 @@ MADE = (20_000, 100_000)
 GALLERY = 1000
 CANDIDATES = 128
 DIM = 64
-BATCH, STEPS = 1024, 1000
+BATCH, STEPS = 1024, 10_000
 DRAWN = 10_000
 """So many queries are drawn; more are the same ones again, at other places of the files."""
 GOAL = 1.5

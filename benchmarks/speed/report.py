@@ -116,8 +116,9 @@ def _growth(series: dict[str, Any]) -> str:
     x = {name: (curve["x"][0], f"{curve['x'][-1]:,}") for name, curve in series.items()}
     lines = [
         "Shortlist: {0[0]} to {0[1]} M steps/s from {1[0]} to {1[1]} candidates: a step looks up a "
-        "piece of the query's reward curve, of which there are few however many candidates there "
-        "are, and does not rank.".format(rate["shortlist"], x["shortlist"]),
+        "piece of the query's reward curve and does not rank; longer curves (severities are drawn "
+        "here, so that hardly any two neighbours earn the same) only fill more of the "
+        "cache.".format(rate["shortlist"], x["shortlist"]),
         "Gallery: {0[0]} to {0[1]} M steps/s and {3[0]} to {3[1]} MiB from {1[0]} to {1[1]} items "
         "(a few queries and 192 floats, all in the cache): a step knows the shortlist alone; what "
         "grows is its preparation, once a query, {2[0]} to {2[1]} ms by comparing everything"
