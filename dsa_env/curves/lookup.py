@@ -130,8 +130,8 @@ def look_up(
 def clip_actions(actions: Floats) -> tuple[Floats, int]:
     """Actions [B] drawn into [0, 1], and where the first one is that is no number (else -1)."""
     g = np.empty(len(actions), dtype=np.float32)
-    for b in range(len(actions)):
-        if np.isnan(actions[b]):
-            return g, b
+    wrong = -1
+    for b in range(len(actions) - 1, -1, -1):
+        wrong = b if np.isnan(actions[b]) else wrong
         g[b] = min(max(actions[b], np.float32(0)), np.float32(1))
-    return g, -1
+    return g, wrong

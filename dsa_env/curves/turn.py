@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_env.curves.jit import compiled, prefetch
+from dsa_env.curves.lookup import clip_actions
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -59,21 +60,40 @@ def draw(key: NDArray[np.uint64], t: int, n: int) -> Ints:
 
 
 @compiled
-def begin(base: Ints, first: NDArray[np.unsignedinteger], query: int, g: float) -> np.int64:
-    """The first piece of the bin of g; see `dsa_env.reward_curves.RewardCurves`."""
-    bins = first.shape[1]
-    return np.int64(base[query]) + np.int64(first[query, min(int(g * bins), bins - 1)])
+def holding(pieces: Floats, at: np.int64, g: float) -> np.int64:
+    """The piece that holds g: `at`, where its bin begins, or one of the next."""
+    at += np.int64(pieces[at, 0] <= g)  # mostly enough, and no branch that would be guessed wrong
+    while pieces[at, 0] <= g:
+        at += 1
+    return at
 
 
 @compiled
 def earned(
     pieces: Floats, base: Ints, first: NDArray[np.unsignedinteger], query: int, g: float
 ) -> float:
-    """What one query earns at g in [0, 1], a float32 number."""
-    at = begin(base, first, query, g)
-    while pieces[at, 0] <= g:
-        at += 1
-    return float(pieces[at, 1])
+    """What one query earns at g in [0, 1], a float32 number; see `dsa_env.reward_curves`."""
+    bins = first.shape[1]
+    at = np.int64(base[query]) + np.int64(first[query, min(int(g * bins), bins - 1)])
+    return float(pieces[holding(pieces, at, g), 1])
+
+
+@compiled
+def earnings(
+    pieces: Floats, base: Ints, first: NDArray[np.unsignedinteger], query: Ints, g: Floats
+) -> NDArray[np.float64]:
+    """`earned` of queries [B] at g [B], in passes whose reads do not wait for one another."""
+    bins, flat = first.shape[1], first.ravel()
+    at = np.empty(len(query), dtype=np.int64)
+    value = np.empty(len(query), dtype=np.float64)
+    for b in range(len(query)):
+        at[b] = query[b] * bins + min(int(g[b] * bins), bins - 1)
+    for b in range(len(query)):
+        at[b] = np.int64(base[query[b]]) + np.int64(flat[at[b]])
+        prefetch(pieces, 2 * at[b])
+    for b in range(len(query)):
+        value[b] = pieces[holding(pieces, at[b], g[b]), 1]
+    return value
 
 
 @compiled
@@ -126,24 +146,14 @@ def turn(
         n: the number of queries Q.
 
     Returns:
-        The first action that is no number, where it stopped (else -1); of each of the B: the g
-        that was used, the reward (not filled without `pieces`), the query drawn next and its
+        The first action that is no number, whose turn is void (else -1); of each of the B: the g
+        that was used, the reward (none without `pieces`), the query drawn next and its
         features.
     """
-    size = len(query)
-    g = np.empty(size, dtype=np.float32)
-    value = np.empty(size, dtype=np.float64)
-    wrong = -1
-    for b in range(size):
-        if np.isnan(action[b]):
-            wrong = b
-            break
-        g[b] = min(max(action[b], np.float32(0)), np.float32(1))
-        if pieces is not None:
-            prefetch(pieces, 2 * begin(base, first, query[b], g[b]))
+    g, wrong = clip_actions(action)
+    value = np.empty(0, dtype=np.float64)
     if pieces is not None and wrong < 0:
-        for b in range(size):
-            value[b] = earned(pieces, base, first, query[b], g[b])
+        value = earnings(pieces, base, first, query, g)
     following = draw(key, t, n)
     if text is None:
         return wrong, g, value, following, None, None
