@@ -50,8 +50,7 @@ class RetrievalCore:
         shortlist: candidates per query; by default the whole gallery up to 512, else 256.
         faiss: find candidates through a FAISS index, for galleries too large to compare whole.
         observation: ``"features"``, or ``"index"`` for policies that gather the features of a query
-            themselves, from ``retrieval.text_observation`` and ``retrieval.image_observation``; at
-            horizon 1 only.
+            themselves, from ``retrieval.observation``; at horizon 1 only.
         ambiguity: whether the observation also says how many readings the query's text has
             (`dsa_env.logic.ambiguity`), which the words alone say; from text to image only.
         model: this and what follows for captioning alone, see `dsa_env.directions.Options`.
@@ -185,10 +184,8 @@ class RetrievalCore:
         index = np.asarray(query)
         if self.observation == "index":
             return {"query": index.astype(np.int64)}
-        observation = {
-            "text": np.take(self.retrieval.text_observation, index, axis=0),
-            "image": np.take(self.retrieval.image_observation, index, axis=0),
-        }
+        rows = np.take(self.retrieval.observation, index, axis=0)
+        observation: Observation = {**self.retrieval.observed(rows)}
         if self.ambiguity:
             observation["ambiguity"] = np.take(self._ambiguity, index, axis=0)
         if self.horizon > 1:
@@ -320,12 +317,9 @@ class RetrievalCore:
     def _observation_space(self) -> Dict:
         if self.observation == "index":
             return Dict({"query": Discrete(self.n_queries)})
-        sizes = {
-            "text": self.retrieval.text_observation.shape[1],
-            "image": self.retrieval.image_observation.shape[1],
-        }
         spaces: dict[str, Space[Any]] = {
-            name: Box(-1.0, 1.0, (size,), np.float32) for name, size in sizes.items()
+            name: Box(-1.0, 1.0, rows.shape[1:], np.float32)
+            for name, rows in self.retrieval.observed(self.retrieval.observation[:0]).items()
         }
         if self.ambiguity:
             spaces["ambiguity"] = Box(0.0, 1.0, (1,), np.float32)

@@ -33,10 +33,7 @@ class OnePass:
             (None, None, None) if curves is None else (curves.pieces, curves.base, curves.first)
         )
         self._plain = core.observation == "features" and not core.ambiguity
-        tables = (core.retrieval.text_observation, core.retrieval.image_observation)
-        self._tables: tuple[Any, Any] = (None, None)
-        if self._plain:
-            self._tables = tuple(np.ascontiguousarray(table) for table in tables)  # type: ignore[assignment]
+        self._table = np.ascontiguousarray(core.retrieval.observation) if self._plain else None
 
     def __reduce__(self) -> tuple[type[OnePass], tuple[RetrievalCore]]:
         return OnePass, (self.core,)
@@ -70,8 +67,8 @@ class OnePass:
             DSAError: an action is NaN, or the reward breaks its contract.
         """
         core = self.core
-        wrong, g, values, following, text, image = turn(
-            *self._rewards, *self._tables, query, action, key, t, core.n_queries
+        wrong, g, values, following, seen = turn(
+            *self._rewards, self._table, query, action, key, t, core.n_queries
         )
         if wrong >= 0:
             raise diverged(wrong)
@@ -80,7 +77,7 @@ class OnePass:
         else:
             step = core.step(query, g)
         if self._plain:
-            return step, following, {"text": text, "image": image}
+            return step, following, self.retrieval.observed(seen)
         if core.observation == "index":
             return step, following, {"query": following.copy()}
         return step, following, core.observe(following)

@@ -100,14 +100,14 @@ def stepping(env: Any, seconds: float = 0.1) -> Contender:
 def gathering(env: Any) -> Contender:
     """`np.take` of what the environment returns, fresh random queries each time: the limit."""
     retrieval = env.unwrapped.core.retrieval
-    tables = [np.array(t) for t in (retrieval.text_observation, retrieval.image_observation)]
+    table = np.array(retrieval.observation)
     queries = np.random.default_rng(0).integers(len(retrieval), size=(ACTIONS, BATCH))
     following: Callable[[], Any] = cycle(queries)
     held: list[Any] = [None]
 
     def run() -> int:
         asked = following()
-        held[0] = [np.take(table, asked, axis=0) for table in tables]
+        held[0] = np.take(table, asked, axis=0)
         return BATCH
 
     return Contender(run)
@@ -143,7 +143,7 @@ def described(env: Any) -> str:
     core = env.unwrapped.core
     retrieval = core.retrieval
     queries, candidates = retrieval.candidates.shape
-    floats = retrieval.text_observation.shape[1] + retrieval.image_observation.shape[1]
+    floats = retrieval.observation.shape[1]
     segments = len(retrieval.curves.start) / queries
     return (
         f"{core.direction.replace('_', ' ')}, {queries:,} queries x {candidates} candidates, "

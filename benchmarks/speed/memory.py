@@ -146,10 +146,9 @@ def write_files(folder: Path, queries: int, candidates: int, floats: int) -> Non
     records, first = pack(found.indptr, found.start, found.rank, severity, found.top)
     columns["records"] = records
     features = rng.uniform(-1, 1, (drawn, floats)).astype(np.float32)
-    half = floats // 2
     table = {
         **parts, "positive": positive, "candidates": np.arange(candidates, dtype=np.int32)[None],
-        "text_observation": features[:, :half], "image_observation": features[:, half:],
+        "observation": features,
         "query_ids": np.arange(drawn, dtype=np.int32), "cluster": np.arange(drawn, dtype=np.int32),
     }  # fmt: skip
     blocks = -(-queries // drawn)
@@ -217,12 +216,13 @@ def unit(vectors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def step_through(folder: Path, batch: int) -> dict[str, float]:
     """Open the files and step through them."""
-    arrays = {
+    arrays: dict[str, Any] = {
         file.stem: np.load(file, mmap_mode="r").view(np.ndarray) for file in folder.glob("*.npy")
     }
     names = {field.name for field in fields(OutcomeCurves)}
     outcomes = OutcomeCurves(**{name: arrays.pop(name) for name in names})
     env = RetrievalVectorEnv(batch, synthetic_bank(60, dim=4), direction="image_to_text")
+    arrays["text_width"] = arrays["observation"].shape[1] // 2
     env.core.retrieval = replace(env.core.retrieval, kind=None, curves=outcomes, **arrays)
     return stepped(env)
 

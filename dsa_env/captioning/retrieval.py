@@ -282,8 +282,11 @@ def _queries(
         "query_ids": ids,
         "cluster": ids,
         "kind": np.tile(np.arange(len(prompts), dtype=np.int8), len(pictures)),
-        "text_observation": np.tile(told.text, (len(pictures), 1)),
-        "image_observation": np.repeat(told.image, len(prompts), axis=0),
+        "observation": np.concatenate(
+            [np.tile(told.text, (len(pictures), 1)), np.repeat(told.image, len(prompts), axis=0)],
+            axis=1,
+        ),
+        "text_width": told.text.shape[1],
         "prompts": prompts,
     }
 

@@ -97,23 +97,19 @@ def earnings(
 
 
 @compiled
-def gather(text: Floats, image: Floats, row: Ints) -> tuple[Floats, Floats]:
-    """Rows [B] of two tables, each asked for `AHEAD` rows before it is copied."""
-    texts = np.empty((len(row), text.shape[1]), dtype=np.float32)
-    images = np.empty((len(row), image.shape[1]), dtype=np.float32)
+def gather(table: Floats, row: Ints) -> Floats:
+    """Rows [B] of a contiguous table [Q, D], each asked for `AHEAD` rows before it is copied."""
+    width = table.shape[1]
+    rows = np.empty((len(row), width), dtype=np.float32)
     for b in range(len(row)):
         if b + AHEAD < len(row):
-            ahead = row[b + AHEAD]
-            for j in range(0, text.shape[1], LINE):
-                prefetch(text, ahead * text.shape[1] + j)
-            for j in range(0, image.shape[1], LINE):
-                prefetch(image, ahead * image.shape[1] + j)
+            ahead = row[b + AHEAD] * width
+            for j in range(0, width, LINE):
+                prefetch(table, ahead + j)
         here = row[b]
-        for j in range(text.shape[1]):
-            texts[b, j] = text[here, j]
-        for j in range(image.shape[1]):
-            images[b, j] = image[here, j]
-    return texts, images
+        for j in range(width):
+            rows[b, j] = table[here, j]
+    return rows
 
 
 @compiled
@@ -121,24 +117,22 @@ def turn(
     pieces: Any,
     base: Any,
     first: Any,
-    text: Any,
-    image: Any,
+    table: Any,
     query: Ints,
     action: Floats,
     key: NDArray[np.uint64],
     t: int,
     n: int,
-) -> tuple[int, Floats, NDArray[np.float64], Ints, Any, Any]:
+) -> tuple[int, Floats, NDArray[np.float64], Ints, Any]:
     """Act on B queries, be rewarded, and gather what is seen of the next B queries.
 
-    The same as `clip_actions`, the reward of the outcome, `draw` and two gathers.
+    The same as `clip_actions`, the reward of the outcome, `draw` and `gather`.
 
     Args:
         pieces: the reward curves' [P, 2] float32, of `dsa_env.reward_curves`; None rewards nothing.
         base: the same [Q]; None where `pieces` is.
         first: the same [Q, bins]; None where `pieces` is.
-        text: features that are gathered [Q, Dt] float32, contiguous; None gathers none.
-        image: the same [Q, Di]; None where `text` is.
+        table: features that are gathered [Q, D] float32, contiguous; None gathers none.
         query: [B] in [0, Q); not checked.
         action: [B], drawn into [0, 1].
         key: of the environments' streams of queries, [B].
@@ -155,7 +149,6 @@ def turn(
     if pieces is not None and wrong < 0:
         value = earnings(pieces, base, first, query, g)
     following = draw(key, t, n)
-    if text is None:
-        return wrong, g, value, following, None, None
-    texts, images = gather(text, image, following)
-    return wrong, g, value, following, texts, images
+    if table is None:
+        return wrong, g, value, following, None
+    return wrong, g, value, following, gather(table, following)

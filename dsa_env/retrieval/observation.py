@@ -21,10 +21,9 @@ Ids = NDArray[np.integer[Any]]
 Observations = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
-def observation_widths(bank: FeatureBank, direction: str) -> dict[str, int]:
-    """How many floats `observe` returns of a query, by the names that a retrieval has for them."""
-    texts = 1 if direction == "text_to_image" else 2
-    return {"text_observation": texts * bank.dim, "image_observation": 2 * bank.dim}
+def observed_widths(bank: FeatureBank, direction: str) -> tuple[int, int]:
+    """How many floats `observe` returns of a query: of texts, and of images."""
+    return (1 if direction == "text_to_image" else 2) * bank.dim, 2 * bank.dim
 
 
 def observe(

@@ -80,8 +80,9 @@ class Retrieval(ABC):
         query_ids: [Q] int32 bank ids, of texts or of images.
         cluster: [Q] int32, the image a query belongs to (resample these in a bootstrap).
         kind: [Q] int8, the kind of the query (codes into `kinds`); None where there is none.
-        text_observation: [Q, Dt] float32 in [-1, 1].
-        image_observation: [Q, Di] float32 in [-1, 1].
+        observation: [Q, Dt + Di] float32 in [-1, 1], of texts and of images side by side, so that
+            what is seen of a query lies in one place.
+        text_width: Dt.
         curves: the outcome of every query as a function of g; None where it is found on demand.
     """
 
@@ -91,12 +92,16 @@ class Retrieval(ABC):
     query_ids: NDArray[np.int32]
     cluster: NDArray[np.int32]
     kind: NDArray[np.int8] | None
-    text_observation: NDArray[np.float32]
-    image_observation: NDArray[np.float32]
+    observation: NDArray[np.float32]
+    text_width: int
     curves: OutcomeCurves | None
 
     def __post_init__(self) -> None:
         protect(self)
+
+    def observed(self, rows: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Rows [B, Dt + Di] of `observation` by name, as views: ``text`` [B, Dt], ``image``."""
+        return {"text": rows[:, : self.text_width], "image": rows[:, self.text_width :]}
 
     def __len__(self) -> int:
         return len(self.query_ids)

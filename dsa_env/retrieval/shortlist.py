@@ -17,7 +17,7 @@ from dsa_env.errors import DSAError, unknown
 from dsa_env.progress import bar
 from dsa_env.retrieval import cache as retrieval_cache
 from dsa_env.retrieval.galleries import Block, Gallery, exact_blocks, split_galleries
-from dsa_env.retrieval.observation import observation_widths, observe
+from dsa_env.retrieval.observation import observe, observed_widths
 from dsa_env.retrieval.pool import pooled_blocks, require_faiss
 from dsa_env.retrieval.retrieval import (
     K_MAX,
@@ -115,8 +115,8 @@ def build_retrieval(
     store.allocate("positive", shape, np.bool_)
     for name in ("fine", "coarse", "cross"):
         store.allocate(name, shape, np.float32)
-    for name, width in observation_widths(bank, direction).items():
-        store.allocate(name, (len(queries), width), np.float32)
+    widths = observed_widths(bank, direction)
+    store.allocate("observation", (len(queries), sum(widths)), np.float32)
     what = f"Shortlists {split} {direction.replace('_', ' ')}"
     recorded, written = time.monotonic(), store.done
     with bar(what, len(queries), store.done) as shown:
@@ -145,6 +145,7 @@ def build_retrieval(
         cluster=bank.positives.first[queries] if texts else queries,
         kind=bank.text_kind[queries] if texts and bank.text_kind is not None else None,
         **made,
+        text_width=widths[0],
         curves=outcome_curves(bank, direction, queries, **parts, store=store),
     )
 
@@ -167,15 +168,14 @@ def _rows(
                 natural = natural_shortlist(block.found, min(wanted, len(block.items)))
                 chosen, relevant = with_positives(natural, block.positives)
                 asked = gallery.queries[block.rows]
-                text, image = observe(bank, direction, asked, block.items, block.found)
+                seen = observe(bank, direction, asked, block.items, block.found)
                 yield (
                     slice(before + block.rows.start, before + block.rows.stop),
                     {
                         "candidates": block.items[chosen].astype(np.int32),
                         "positive": relevant,
                         **vars(block.components.take(chosen)),
-                        "text_observation": text,
-                        "image_observation": image,
+                        "observation": np.concatenate(seen, axis=1),
                     },
                 )
         before += len(gallery.queries)

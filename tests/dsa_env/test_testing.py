@@ -52,7 +52,7 @@ def test_scene_texts_want_the_coarse_view_and_object_texts_the_fine_one() -> Non
 def test_the_kind_of_a_query_shows_in_its_features() -> None:
     core = RetrievalCore(synthetic_bank())
     scene = np.array(core.bank.kinds)[core.retrieval.kind] == "scene"
-    text = np.c_[core.retrieval.text_observation, np.ones(core.n_queries)]
+    text = np.c_[core.observe(np.arange(core.n_queries))["text"], np.ones(core.n_queries)]
     weights, *_ = np.linalg.lstsq(text, scene.astype(float), rcond=None)
     assert np.mean((text @ weights > 0.5) == scene) > 0.85
 

@@ -259,8 +259,8 @@ def test_a_policy_can_gather_the_features_of_a_query_itself(path: str) -> None:
         retrieval = indexed.core.retrieval
         query = number["query"]
         assert query.dtype == np.int64
-        np.testing.assert_array_equal(retrieval.text_observation[query], seen["text"])
-        np.testing.assert_array_equal(retrieval.image_observation[query], seen["image"])
+        shown = np.concatenate([seen["text"], seen["image"]], axis=1)
+        np.testing.assert_array_equal(retrieval.observation[query], shown)
         (seen, value, *_), (number, same, *_) = dense.step(action), indexed.step(action)
         np.testing.assert_array_equal(value, same)
 

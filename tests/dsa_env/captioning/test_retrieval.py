@@ -53,8 +53,8 @@ def test_observations_are_the_models_own(
 
     opened = [read_picture(file) for file in picture_files(drawn_bank, kept.query_ids)]
     text, image = load_captioner(llava).observe(opened, [kept.prompt(q) for q in range(len(kept))])
-    np.testing.assert_allclose(kept.text_observation, text, atol=1e-6)
-    np.testing.assert_allclose(kept.image_observation, image, atol=1e-5)
+    np.testing.assert_allclose(kept.observed(kept.observation)["text"], text, atol=1e-6)
+    np.testing.assert_allclose(kept.observed(kept.observation)["image"], image, atol=1e-5)
 
 
 def test_kept_outcomes_are_the_live_ones_at_the_grid(
@@ -117,8 +117,7 @@ def test_observations_know_nothing_of_gallery_or_answers(
     )
     before = build_captions(bank, "validation", llava, PROMPTS, 2)
     after = build_captions(shuffled, "validation", llava, PROMPTS, 2)
-    np.testing.assert_array_equal(before.text_observation, after.text_observation)
-    np.testing.assert_array_equal(before.image_observation, after.image_observation)
+    np.testing.assert_array_equal(before.observation, after.observation)
     assert not np.array_equal(before.curves.rank, after.curves.rank)
 
 
@@ -134,7 +133,7 @@ def test_what_was_kept_is_read_and_not_made_again(
     assert read.prompts == PROMPTS
     np.testing.assert_array_equal(read.caption_of, kept.caption_of)
     np.testing.assert_array_equal(read.curves.rank, kept.curves.rank)
-    np.testing.assert_array_equal(read.image_observation, kept.image_observation)
+    np.testing.assert_array_equal(read.observation, kept.observation)
 
 
 def test_there_is_no_null_world(drawn_bank: FeatureBank, kept: CaptionRetrieval) -> None:

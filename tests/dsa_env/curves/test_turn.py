@@ -12,15 +12,13 @@ from dsa_env.curves.turn import AHEAD, GAMMA, draw, gather, remainder, scatter
 LARGEST = 2**64 - 1
 
 
-@pytest.mark.parametrize("widths", [(1, 40), (16, 5), (130, 128)])
+@pytest.mark.parametrize("width", [1, 16, 130])
 @pytest.mark.parametrize("batch", [1, AHEAD, 50])
-def test_rows_are_gathered(batch: int, widths: tuple[int, int]) -> None:
+def test_rows_are_gathered(batch: int, width: int) -> None:
     rng = np.random.default_rng(0)
-    tables = [rng.random((9, width), dtype=np.float32) for width in widths]
+    table = rng.random((9, width), dtype=np.float32)
     row = rng.integers(9, size=batch)
-    for table, rows in zip(tables, gather(*tables, row), strict=True):
-        np.testing.assert_array_equal(rows, table[row])
-        assert rows.flags.writeable
+    np.testing.assert_array_equal(gather(table, row), table[row])
 
 
 @given(st.integers(0, LARGEST), st.integers(2, 2**32 - 1))

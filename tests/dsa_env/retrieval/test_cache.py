@@ -57,8 +57,8 @@ def test_the_cache_on_disk_gives_the_same_retrieval(stored: FeatureBank) -> None
         np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
     for name in ("indptr", "start", "rank", "top", "item", "severity", "unsupported", "end"):
         np.testing.assert_array_equal(getattr(again.curves, name), getattr(first.curves, name))
-    assert again.image_observation.tobytes() == first.image_observation.tobytes()
-    assert again.text_observation.tobytes() == first.text_observation.tobytes()
+    assert again.observation.tobytes() == first.observation.tobytes()
+    assert again.text_width == first.text_width
     stored.verify()
 
 

@@ -68,7 +68,7 @@ def test_the_null_retrieval_keeps_everything_but_the_fine_components(
     retrieval: ShortlistRetrieval,
 ) -> None:
     null = null_retrieval(retrieval, BANK, seed=0)
-    for name in ("query_ids", "candidates", "positive", "coarse", "text_observation"):
+    for name in ("query_ids", "candidates", "positive", "coarse", "observation"):
         np.testing.assert_array_equal(getattr(null, name), getattr(retrieval, name))
     assert not np.array_equal(null.fine, retrieval.fine)
     again = null_retrieval(retrieval, BANK, seed=0)

@@ -249,8 +249,7 @@ def test_who_is_the_positive_leaves_every_observation_bit_identical(
         load_retrieval(bank, direction, "test", shortlist=size) for bank in (one, other)
     )
     np.testing.assert_array_equal(first.query_ids, second.query_ids)
-    assert first.text_observation.tobytes() == second.text_observation.tobytes()
-    assert first.image_observation.tobytes() == second.image_observation.tobytes()
+    assert first.observation.tobytes() == second.observation.tobytes()
     assert not np.array_equal(first.curves.rank, second.curves.rank)
 
 
@@ -260,7 +259,8 @@ def test_what_is_observed(direction: str) -> None:
     retrieval = load_retrieval(bank, direction, "test")
     views = unit_rows(bank.image_coarse), bank.fine_features(np.arange(50), np.float64)
     texts = unit_rows(bank.text_features)
-    assert retrieval.text_observation.dtype == retrieval.image_observation.dtype == np.float32
+    assert retrieval.observation.dtype == np.float32
+    seen = retrieval.observed(retrieval.observation)
     for q in (0, 17):
         order = np.argsort(retrieval.candidates[q])
         fine, coarse = retrieval.fine[q][order], retrieval.coarse[q][order]
@@ -275,8 +275,8 @@ def test_what_is_observed(direction: str) -> None:
         aggregated = np.concatenate(means)
         own = np.concatenate([views[0][q], views[1][q]])
         text, image = (texts[q], aggregated) if direction == "text_to_image" else (aggregated, own)
-        np.testing.assert_allclose(retrieval.text_observation[q], text, atol=1e-5)
-        np.testing.assert_allclose(retrieval.image_observation[q], image, atol=1e-5)
+        np.testing.assert_allclose(seen["text"][q], text, atol=1e-5)
+        np.testing.assert_allclose(seen["image"][q], image, atol=1e-5)
 
 
 def test_kinds_belong_to_texts() -> None:
