@@ -48,6 +48,8 @@ class LazyInfos(dict[str, Any]):
         make_final: makes ``"final_obs"``; None where there is none.
     """
 
+    __slots__ = ("_make", "_make_final")
+
     def __init__(
         self, make: Callable[[], dict[str, Any]], make_final: Callable[[], Any] | None = None
     ) -> None:

@@ -33,6 +33,7 @@ class OnePass:
             (None, None, None) if curves is None else (curves.pieces, curves.base, curves.first)
         )
         self._plain = core.observation == "features" and not core.ambiguity
+        self._n = core.n_queries
         self._table = np.ascontiguousarray(core.retrieval.observation) if self._plain else None
 
     def __reduce__(self) -> tuple[type[OnePass], tuple[RetrievalCore]]:
@@ -68,7 +69,7 @@ class OnePass:
         """
         core = self.core
         wrong, g, values, following, seen = turn(
-            *self._rewards, self._table, query, action, key, t, core.n_queries
+            *self._rewards, self._table, query, action, key, t, self._n
         )
         if wrong >= 0:
             raise diverged(wrong)

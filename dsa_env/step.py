@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +25,10 @@ class Step:
 
     Attributes:
         values: the rewards [B] or [B, m] float64.
+        info: makes the info: name -> [B] array with the same keys every time.
     """
+
+    __slots__ = ("_made", "_make_outcome", "info", "values")
 
     def __init__(
         self,
@@ -37,12 +39,14 @@ class Step:
         self.values = values
         self._make_outcome = make_outcome
         self.info = make_info
-        """Makes the info: name -> [B] array with the same keys every time."""
+        self._made: Outcome | None = None
 
-    @functools.cached_property
+    @property
     def outcome(self) -> Outcome:
         """What the rewards were given for."""
-        return self._make_outcome()
+        if self._made is None:
+            self._made = self._make_outcome()
+        return self._made
 
 
 def check_actions(actions: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> NDArray[np.float32]:
