@@ -96,7 +96,8 @@ class HallucinationDetector(nn.Module):
                 not exist.
         """
         logits = self.logits(bank, fact_ids, image_ids) / float(self.temperature)
-        return torch.from_numpy(logits).sigmoid().numpy()
+        # In float64, because vector instructions round by a number's place in the array.
+        return torch.from_numpy(logits).double().sigmoid().float().numpy()
 
     def severity(self, bank: FeatureBank, text_ids: ArrayLike, image_ids: ArrayLike) -> Floats:
         """How much of what texts assert the images do not support.
