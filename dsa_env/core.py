@@ -238,14 +238,7 @@ class RetrievalCore:
         Raises:
             DSAError: the reward breaks its contract, or changed its form since it was first tried.
         """
-        return self.judge(self.outcome(query, g))
-
-    def judge(self, outcome: Outcome) -> Step:
-        """The step that led to this outcome.
-
-        Raises:
-            DSAError: as for `step`.
-        """
+        outcome = self.outcome(query, g)
         raw, terms = evaluate(self.reward, outcome)
         if terms.keys() != set(self.term_names) or raw.shape[1:] != self._value_shape:
             raise DSAError(

@@ -19,8 +19,6 @@ NARROW = 1e-7
 """A stretch below this at an end of [0, 1] is that end, as far as a float32 action can tell."""
 MARGIN = 1e-6
 """How far from the edge of a segment a float32 action is surely inside it."""
-CHUNK = 1 << 18
-"""Segments that are looked at at once; bounds the memory of large banks."""
 
 
 def best_granularity(
@@ -44,7 +42,7 @@ def best_granularity(
     """
     queries = len(curves.indptr) - 1
     best, g = np.empty(queries), np.empty(queries)
-    for begin, end in spans(curves.indptr, CHUNK):
+    for begin, end in spans(curves.indptr):
         best[begin:end], g[begin:end] = _best_of(_part(curves, begin, end), begin, reward, k)
     return best, g
 

@@ -21,8 +21,6 @@ Floats = NDArray[np.float32]
 BINS, MANY_BINS, MANY = 16, 64, 10
 """Equal parts of [0, 1] for each of which it is kept where a query's pieces begin; more of them
 where a query has more than so many pieces on average."""
-CHUNK = 1 << 18
-"""Segments that are looked at at once; bounds the memory of large banks."""
 MOST = 1 << 23
 """Segments up to which rewards are joined; the pieces live in memory, outcomes on disk."""
 
@@ -65,7 +63,7 @@ def reward_curves(curves: OutcomeCurves, reward: Reward, k: int) -> RewardCurves
         return None
     counts: list[NDArray[np.int64]] = []
     parts: list[Floats] = []
-    for begin, end in spans(curves.indptr, CHUNK):
+    for begin, end in spans(curves.indptr):
         indptr = curves.indptr[begin : end + 1]
         records = curves.records[indptr[0] : indptr[-1]]
         query, nowhere = np.repeat(np.arange(begin, end), np.diff(indptr)), np.zeros(len(records))

@@ -64,7 +64,7 @@ class FolderStore(Store):
         self.folder = folder
         with suppress(DSAError, TypeError, KeyError):
             self.done = int(read_json(folder / ROWS)["done"])
-        self._growing: dict[str, tuple[BinaryIO, np.dtype[Any]]] = {}
+        self._growing: dict[str, tuple[BinaryIO, np.dtype[Any], int]] = {}
 
     def file(self, name: str) -> Path:
         """Where an array of that name lies."""
@@ -99,18 +99,16 @@ class FolderStore(Store):
     def append(self, name: str, part: NDArray[Any]) -> None:
         """Put `part` [n] at the end of a file whose length is not known yet."""
         if name not in self._growing:
-            self._growing[name] = self.file(name).open("wb"), part.dtype
-            write_header(*self._growing[name], (0,))
+            stream = self.file(name).open("wb")
+            write_header(stream, part.dtype, (0,))
+            self._growing[name] = stream, part.dtype, stream.tell()
         self._growing[name][0].write(np.ascontiguousarray(part).data)
 
     def joined(self, name: str) -> Array:
         """The array of all parts of that name, mapped from its file."""
-        stream, dtype = self._growing.pop(name)
+        stream, dtype, begin = self._growing.pop(name)
         with stream:
-            end = stream.tell()
-            stream.seek(0)
-            write_header(stream, dtype, (0,))
-            rows = (end - stream.tell()) // dtype.itemsize
+            rows = (stream.tell() - begin) // dtype.itemsize
             stream.seek(0)
             write_header(stream, dtype, (rows,))
         self.arrays[name] = reopen(self.file(name)) if rows else np.empty(0, dtype)

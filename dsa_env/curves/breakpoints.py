@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from dsa_env.curves.crossings import outcome_steps
 
+CHUNK = 1 << 18
+"""Segments that are looked at at once; bounds the memory of large banks."""
+
 
 def protect(record: object) -> None:
     """Make a dataclass's arrays read-only: records are kept and shared by whoever asks for them."""
@@ -22,11 +25,11 @@ def protect(record: object) -> None:
             object.__setattr__(record, field.name, view)
 
 
-def spans(indptr: NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
-    """Runs of queries (from, up to) with `most` segments together, or with one query."""
+def spans(indptr: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Runs of queries (from, up to) with `CHUNK` segments together at most, or with one query."""
     begin, queries = 0, len(indptr) - 1
     while begin < queries:
-        last = int(np.searchsorted(indptr, indptr[begin] + most, side="right")) - 1
+        last = int(np.searchsorted(indptr, indptr[begin] + CHUNK, side="right")) - 1
         end = min(max(last, begin + 1), queries)
         yield begin, end
         begin = end

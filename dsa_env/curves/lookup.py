@@ -21,10 +21,6 @@ RECORD = np.dtype([("end", "<f4"), ("rank", "<f4"), ("severity", "<f4"), ("item"
 """A segment in 16 bytes, so that one line of the processor's cache holds four of them."""
 
 
-CHUNK = 1 << 20
-"""Segments that are packed at once; bounds the memory of large banks."""
-
-
 def pack(
     indptr: NDArray[np.int64],
     start: NDArray[np.float64],
@@ -53,7 +49,7 @@ def pack(
     queries = len(indptr) - 1
     records = allocate("records", (len(start),), RECORD)
     first = allocate("first", (queries, BINS), np.uint32 if len(start) < 2**32 else np.uint64)
-    for begin, stop in spans(indptr, CHUNK):
+    for begin, stop in spans(indptr):
         bounds = indptr[begin : stop + 1] - indptr[begin]
         part = slice(int(indptr[begin]), int(indptr[stop]))
         edges = np.append(start[part][1:], np.inf)
@@ -87,6 +83,12 @@ def first_segments(
 
 
 @compiled
+def bin_of(g: float, bins: int) -> int:
+    """The bin of g in [0, 1]; 1 belongs to the last."""
+    return min(int(g * bins), bins - 1)
+
+
+@compiled
 def look_up(
     records: NDArray[np.void],
     first: NDArray[np.unsignedinteger],
@@ -115,7 +117,7 @@ def look_up(
     for b in range(size):
         if not (0 <= query[b] < len(first) and 0 <= g[b] <= 1):
             return ranks, severities, items, b
-        place[b] = first[query[b], min(int(g[b] * bins), bins - 1)]
+        place[b] = first[query[b], bin_of(g[b], bins)]
         prefetch(records, place[b])
     for b in range(size):
         at = place[b]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_env.curves.jit import compiled, prefetch
-from dsa_env.curves.lookup import clip_actions
+from dsa_env.curves.lookup import bin_of, clip_actions
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -73,8 +73,7 @@ def earned(
     pieces: Floats, base: Ints, first: NDArray[np.unsignedinteger], query: int, g: float
 ) -> float:
     """What one query earns at g in [0, 1], a float32 number; see `dsa_env.reward_curves`."""
-    bins = first.shape[1]
-    at = np.int64(base[query]) + np.int64(first[query, min(int(g * bins), bins - 1)])
+    at = np.int64(base[query]) + np.int64(first[query, bin_of(g, first.shape[1])])
     return float(pieces[holding(pieces, at, g), 1])
 
 
@@ -87,7 +86,7 @@ def earnings(
     at = np.empty(len(query), dtype=np.int64)
     value = np.empty(len(query), dtype=np.float64)
     for b in range(len(query)):
-        at[b] = query[b] * bins + min(int(g[b] * bins), bins - 1)
+        at[b] = query[b] * bins + bin_of(g[b], bins)
     for b in range(len(query)):
         at[b] = np.int64(base[query[b]]) + np.int64(flat[at[b]])
         prefetch(pieces, 2 * at[b])

@@ -88,7 +88,7 @@ def load(bank: FeatureBank, name: str, kind: type[R], make: Callable[[Store], R]
                 _write(partial, make)
                 partial.rename(folder)
         return _open(folder, kind)
-    except (OSError, NotImplementedError) as error:  # the latter: no locks on this file system
+    except OSError as error:
         _log.info("The retrieval is not cached: %s cannot be written (%s).", folder.parent, error)
         return make(Store())
 

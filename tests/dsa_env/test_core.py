@@ -151,7 +151,7 @@ def test_an_oracle_made_in_parts_is_the_same_oracle(
 ) -> None:
     made = core()
     whole = best_granularity(made.retrieval.curves, made.reward, made.k)
-    monkeypatch.setattr("dsa_env.oracle.CHUNK", segments)
+    monkeypatch.setattr("dsa_env.curves.breakpoints.CHUNK", segments)
     parts = best_granularity(made.retrieval.curves, made.reward, made.k)
     np.testing.assert_array_equal(parts, whole)
 

@@ -67,7 +67,7 @@ def test_it_is_the_same_in_parts(
     core: RetrievalCore, segments: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = reward_curves(core.retrieval.curves, ClippedReward(), 10)
-    monkeypatch.setattr("dsa_env.reward_curves.CHUNK", segments)
+    monkeypatch.setattr("dsa_env.curves.breakpoints.CHUNK", segments)
     parts = reward_curves(core.retrieval.curves, ClippedReward(), 10)
     for name in ("pieces", "base", "first"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))

@@ -195,7 +195,6 @@ def test_a_build_whose_files_were_cut_starts_anew(
 KILLED = """
 import os, signal, sys
 from dsa_env.bank import FeatureBank
-from dsa_env.bank.store import Store
 from dsa_env.retrieval import shortlist, similarity
 similarity.BLOCK_BYTES, shortlist.RECORD_SECONDS = 2000, 0.0
 made = []
@@ -246,7 +245,7 @@ def test_memory_stays_flat_when_a_large_retrieval_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dsa_env.retrieval.retrieval.CHUNK", 1 << 16)
-    monkeypatch.setattr("dsa_env.curves.lookup.CHUNK", 1 << 14)
+    monkeypatch.setattr("dsa_env.curves.breakpoints.CHUNK", 1 << 14)
     rng = np.random.default_rng(0)
     n = 6000
     image, other, noise = (rng.standard_normal((n, 8), dtype=np.float32) for _ in range(3))

@@ -54,7 +54,7 @@ def test_curves_are_the_same_in_parts(
     retrieval: ShortlistRetrieval, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dsa_env.retrieval.retrieval.CHUNK", chunk)
-    monkeypatch.setattr("dsa_env.curves.lookup.CHUNK", chunk)
+    monkeypatch.setattr("dsa_env.curves.breakpoints.CHUNK", chunk)
     names = ("query_ids", "candidates", "positive", "fine", "coarse", "cross")
     parts = [getattr(retrieval, name) for name in names]
     found = outcome_curves(BANK, retrieval.direction, *parts)
