@@ -63,6 +63,7 @@ class CoreVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]):
         self.reward_space: Box | None = self.core.reward_space
         self._episodes = Episodes(self.core, num_envs)
         self._keyed = False
+        self._action_shapes = (num_envs, 1), (num_envs,)
         self._nobody = np.zeros(num_envs, dtype=np.bool_)
         self._everybody = ~self._nobody
         self._shown: tuple[NDArray[np.int64], NDArray[np.float32] | None] | None = None
@@ -88,7 +89,7 @@ class CoreVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]):
         self, actions: NDArray[np.float32]
     ) -> tuple[Observation, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Use granularities [num_envs, 1], clipped to [0, 1]; rewards are float64."""
-        flat = flat_actions(actions, ((self.num_envs, 1), (self.num_envs,)))
+        flat = flat_actions(actions, self._action_shapes)
         query = self._episodes.query
         step, last, observation = self._episodes.turn(flat)
         self._shown = query, flat.copy() if self.render_mode else None

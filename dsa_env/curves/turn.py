@@ -81,14 +81,12 @@ def earned(
 def earnings(
     pieces: Floats, base: Ints, first: NDArray[np.unsignedinteger], query: Ints, g: Floats
 ) -> NDArray[np.float64]:
-    """`earned` of queries [B] at g [B], in passes whose reads do not wait for one another."""
-    bins, flat = first.shape[1], first.ravel()
+    """`earned` of queries [B] at g [B], in two passes whose reads do not wait for one another."""
+    bins = first.shape[1]
     at = np.empty(len(query), dtype=np.int64)
     value = np.empty(len(query), dtype=np.float64)
     for b in range(len(query)):
-        at[b] = query[b] * bins + bin_of(g[b], bins)
-    for b in range(len(query)):
-        at[b] = np.int64(base[query[b]]) + np.int64(flat[at[b]])
+        at[b] = np.int64(base[query[b]]) + np.int64(first[query[b], bin_of(g[b], bins)])
         prefetch(pieces, 2 * at[b])
     for b in range(len(query)):
         value[b] = pieces[holding(pieces, at[b], g[b]), 1]
