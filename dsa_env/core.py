@@ -20,7 +20,7 @@ from dsa_env.oracle import best_granularity
 from dsa_env.outcome import Outcome
 from dsa_env.reward_curves import RewardCurves, reward_curves
 from dsa_env.rewards import Reward, Terms, evaluate, resolve_reward
-from dsa_env.step import Step
+from dsa_env.step import Judged, Step
 
 if TYPE_CHECKING:
     from dsa_env.retrieval.retrieval import Retrieval
@@ -238,6 +238,15 @@ class RetrievalCore:
         Raises:
             DSAError: the reward breaks its contract, or changed its form since it was first tried.
         """
+        judged = self.judge(query, g)
+        return Step(self, query, g, judged[1].astype(np.float64), judged)
+
+    def judge(self, query: NDArray[np.int64], g: NDArray[np.float32]) -> Judged:
+        """`evaluate`, its parts in another order, whose reward has to keep its form.
+
+        Raises:
+            DSAError: the reward breaks its contract, or changed its form since it was first tried.
+        """
         outcome = self.outcome(query, g)
         raw, terms = evaluate(self.reward, outcome)
         if terms.keys() != set(self.term_names) or raw.shape[1:] != self._value_shape:
@@ -246,11 +255,9 @@ class RetrievalCore:
                 f"{list(terms)}, before (B, *{self._value_shape}) and {list(self.term_names)}; "
                 "return the same at every call."
             )
-        return Step(
-            raw.astype(np.float64), lambda: outcome, lambda: self._info(raw, terms, outcome)
-        )
+        return outcome, raw, terms
 
-    def _info(self, raw: NDArray[Any], terms: Terms, outcome: Outcome) -> dict[str, Any]:
+    def info(self, outcome: Outcome, raw: NDArray[Any], terms: Terms) -> dict[str, Any]:
         """The info of a step: name -> [B] array, ``reward_terms`` a dict of such.
 
         Nothing is said of an oracle where outcomes are found on demand.

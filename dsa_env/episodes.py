@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from dsa_env.step import Step, clip
 
 KEY_LIMIT = 2**64 - 1
 
-Last = Callable[[], Observation]
-"""Makes the last observation of episodes that have ended."""
+Last = tuple[NDArray[np.int64], NDArray[np.float32] | None, NDArray[np.integer] | None]
+"""What `RetrievalCore.observe` takes to show episodes that have ended as they were last seen."""
 
 
 def draw_key(rng: np.random.Generator) -> int:
@@ -84,8 +83,8 @@ class Episodes:
             action: [B] contiguous float32, drawn into [0, 1].
 
         Returns:
-            The step; what makes the last observation of the episodes where they ended (else None);
-            the observation.
+            The step; what was last seen of the episodes where they ended (else None); the
+            observation.
 
         Raises:
             DSAError: an action is no number, or no episode is running.
@@ -100,7 +99,7 @@ class Episodes:
         step, following, seen = one_pass.turn(query, action, self.key, self.drawn + 1)
         self.drawn += 1
         self._restart(following)
-        return step, lambda: core.observe(query), seen
+        return step, (query, None, None), seen
 
     def _plain_turn(self, g: NDArray[np.float32]) -> tuple[Step, Last | None, Observation]:
         step, ended = self.advance(g)
@@ -108,7 +107,7 @@ class Episodes:
             return step, None, self.observe()
         last = (self.query, self.granularity, self.retrieved)
         self.begin()
-        return step, lambda: self.core.observe(*last), self.observe()
+        return step, last, self.observe()
 
     def _require_running(self) -> None:
         if not 0 <= self.elapsed < self.core.horizon:

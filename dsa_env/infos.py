@@ -46,27 +46,32 @@ class LazyInfos(dict[str, Any]):
     Args:
         make: makes all entries but ``"final_obs"``.
         make_final: makes ``"final_obs"``; None where there is none.
+        of: what both are called with; made so, no closure has to be.
     """
 
-    __slots__ = ("_make", "_make_final")
+    __slots__ = ("_make", "_make_final", "_of")
 
     def __init__(
-        self, make: Callable[[], dict[str, Any]], make_final: Callable[[], Any] | None = None
+        self,
+        make: Callable[..., dict[str, Any]],
+        make_final: Callable[..., Any] | None = None,
+        *of: Any,
     ) -> None:
-        self._make: Callable[[], dict[str, Any]] | None = make
+        self._make: Callable[..., dict[str, Any]] | None = make
         self._make_final = make_final
+        self._of = of
 
     def fill(self) -> None:
         """Make whatever was not made yet."""
         self._fill_entries()
         if self._make_final is not None:
             make, self._make_final = self._make_final, None
-            dict.__setitem__(self, "final_obs", make())
+            dict.__setitem__(self, "final_obs", make(*self._of))
 
     def _fill_entries(self) -> None:
         if self._make is not None:
             make, self._make = self._make, None
-            dict.update(self, make())
+            dict.update(self, make(*self._of))
 
     def __missing__(self, key: str) -> Any:
         if self._make is not None:

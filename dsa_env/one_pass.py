@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,6 @@ from numpy.typing import NDArray
 from dsa_env.core import Observation, RetrievalCore
 from dsa_env.curves.turn import earned, turn
 from dsa_env.step import Step, diverged
-
-Maker = Callable[[], dict[str, Any]]
 
 
 class OnePass:
@@ -68,30 +65,25 @@ class OnePass:
             DSAError: an action is NaN, or the reward breaks its contract.
         """
         core = self.core
-        wrong, g, values, following, seen = turn(
+        void, g, values, following, seen = turn(
             *self._rewards, self._table, query, action, key, t, self._n
         )
-        if wrong >= 0:
-            raise diverged(wrong)
-        if self._known:
-            step = Step(values, lambda: core.outcome(query, g), lambda: core.step(query, g).info())
-        else:
-            step = core.step(query, g)
+        if void:
+            raise diverged(action)
+        step = Step(core, query, g, values) if self._known else core.step(query, g)
         if self._plain:
             return step, following, self.retrieval.observed(seen)
         if core.observation == "index":
             return step, following, {"query": following.copy()}
         return step, following, core.observe(following)
 
-    def single(self, query: int, g: float) -> tuple[Any, Maker]:
-        """The reward of one query at g in [0, 1] (a float32 number), and what makes its info."""
-        core = self.core
+    def single(self, query: int, g: float) -> tuple[Any, Step | None]:
+        """The reward of one query at g in [0, 1] (a float32 number); the step, if one was made."""
         if self._known:
-            value = earned(*self._rewards, query, g)
-            return value, lambda: core.step(*_batch_of_one(query, g)).info()
-        step = core.step(*_batch_of_one(query, g))
-        return float(step.values[0]) if step.values.ndim == 1 else step.values[0], step.info
+            return earned(*self._rewards, query, g), None
+        step = self.step_of_one(query, g)
+        return float(step.values[0]) if step.values.ndim == 1 else step.values[0], step
 
-
-def _batch_of_one(query: int, g: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    return np.array([query]), np.array([g], dtype=np.float32)
+    def step_of_one(self, query: int, g: float) -> Step:
+        """The step of one query at g in [0, 1]."""
+        return self.core.step(np.array([query]), np.array([g], dtype=np.float32))

@@ -12,7 +12,7 @@ from dsa_env.curves.turn import GAMMA, draw
 from dsa_env.episodes import chosen_queries, not_running
 from dsa_env.infos import LazyInfos, first_info
 from dsa_env.one_pass import OnePass
-from dsa_env.step import FLOAT32, check_actions, diverged
+from dsa_env.step import FLOAT32, Step, check_actions, diverged
 
 AHEAD = 256
 """Episodes that are drawn and gathered at once; one at a time, calling numpy costs more than it."""
@@ -63,15 +63,15 @@ class Solo:
         if type(action) is np.ndarray and action.dtype is FLOAT32 and action.shape == (1,):
             g = action.item()
             if g != g:
-                raise diverged(0)
+                raise diverged(action)
             g = min(max(g, 0.0), 1.0)
         else:
             g = check_actions(action, ((1,), ())).item()
         if self._pass is None or self._pass.retrieval is not self.core.retrieval:
             self._pass = OnePass(self.core)
-        value, make_info = self._pass.single(self.query, g)
+        value, step = self._pass.single(self.query, g)
         self.granularity, self._running = g, False
-        return self._last, value, LazyInfos(lambda: first_info(make_info()))
+        return self._last, value, LazyInfos(info_of_one, None, self._pass, self.query, g, step)
 
     def _draw(self) -> None:
         """Draw the next episodes' queries, as their stream has them, and gather what is seen."""
@@ -81,6 +81,11 @@ class Solo:
         self._drawn += AHEAD
         seen, last = (rows_of(self.core.observe(queries)) for _ in range(2))
         self._waiting = list(zip(queries.tolist(), seen, last, strict=True))[::-1]
+
+
+def info_of_one(one_pass: OnePass, query: int, g: float, step: Step | None) -> dict[str, Any]:
+    """The info of one environment's step, which is taken once more if it was not kept."""
+    return first_info((step or one_pass.step_of_one(query, g)).info())
 
 
 def rows_of(observation: Observation) -> list[Observation]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from dsa_env.curves.lookup import clip_actions
 from dsa_env.errors import DSAError
 from dsa_env.outcome import Outcome
+from dsa_env.rewards import Terms
 
+if TYPE_CHECKING:
+    from dsa_env.core import RetrievalCore
+
+Judged = tuple[Outcome, NDArray[Any], Terms]
+"""An outcome, what the reward gives for it, and the reward's terms."""
 FLOAT32 = np.dtype(np.float32)
 
 
@@ -19,34 +24,41 @@ class Step:
     """What a step of B environments led to; what a trainer never looks at is made when asked for.
 
     Args:
-        values: see below.
-        make_outcome: makes the outcome.
-        make_info: makes the info.
-
-    Attributes:
+        core: where the step was taken.
+        query: [B].
+        g: [B] in [0, 1].
         values: the rewards [B] or [B, m] float64.
-        info: makes the info: name -> [B] array with the same keys every time.
+        judged: what the rewards were given for, where it is known already.
     """
 
-    __slots__ = ("_made", "_make_outcome", "info", "values")
+    __slots__ = ("_core", "_g", "_judged", "query", "values")
 
     def __init__(
         self,
+        core: RetrievalCore,
+        query: NDArray[np.int64],
+        g: NDArray[np.float32],
         values: NDArray[np.float64],
-        make_outcome: Callable[[], Outcome],
-        make_info: Callable[[], dict[str, Any]],
+        judged: Judged | None = None,
     ) -> None:
-        self.values = values
-        self._make_outcome = make_outcome
-        self.info = make_info
-        self._made: Outcome | None = None
+        self._core, self._g, self._judged = core, g, judged
+        self.query, self.values = query, values
+
+    @property
+    def judged(self) -> Judged:
+        """The outcome, what the reward gave for it (which `values` copies), and its terms."""
+        if self._judged is None:
+            self._judged = self._core.judge(self.query, self._g)
+        return self._judged
 
     @property
     def outcome(self) -> Outcome:
         """What the rewards were given for."""
-        if self._made is None:
-            self._made = self._make_outcome()
-        return self._made
+        return self.judged[0]
+
+    def info(self) -> dict[str, Any]:
+        """The info: name -> [B] array, ``reward_terms`` a dict of such; the same keys always."""
+        return self._core.info(*self.judged)
 
 
 def check_actions(actions: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> NDArray[np.float32]:
@@ -83,14 +95,14 @@ def clip(action: NDArray[np.float32]) -> NDArray[np.float32]:
         DSAError: one of them is NaN.
     """
     g, wrong = clip_actions(action)
-    if wrong >= 0:
-        raise diverged(wrong)
+    if wrong:
+        raise diverged(action)
     return g
 
 
-def diverged(place: int) -> DSAError:
-    """The error for an action that is NaN."""
+def diverged(action: NDArray[np.float32]) -> DSAError:
+    """The error for actions [B] of which one is NaN."""
     return DSAError(
-        f"Action {place} is NaN: the policy has diverged; lower its learning rate or check "
-        "what it is fed."
+        f"Action {np.isnan(action).argmax()} is NaN: the policy has diverged; lower its learning "
+        "rate or check what it is fed."
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dsa_env.core import Observation, RetrievalCore
 from dsa_env.env import RENDER_MODES, check_render_mode
-from dsa_env.episodes import Episodes, draw_key
+from dsa_env.episodes import Episodes, Last, draw_key
 from dsa_env.errors import DSAError
 from dsa_env.infos import LazyInfos, unbatch, with_masks
 from dsa_env.step import Step, flat_actions
@@ -93,20 +93,24 @@ class CoreVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]):
         query = self._episodes.query
         step, last, observation = self._episodes.turn(flat)
         self._shown = query, flat.copy() if self.render_mode else None
-        if last is not None:
-            begun = self._episodes.query
-            infos = LazyInfos(lambda: self._final_info(step, begun), lambda: unbatch(last()))
-        else:
-            infos = LazyInfos(lambda: with_masks(step.info(), self.num_envs))
-        terminations = (self._nobody if last is None else self._everybody).copy()
-        return observation, step.values, terminations, self._nobody.copy(), infos
+        if last is None:
+            infos = LazyInfos(self._info, None, step)
+            return observation, step.values, self._nobody.copy(), self._nobody.copy(), infos
+        infos = LazyInfos(self._final_info, self._final_obs, step, last, self._episodes.query)
+        return observation, step.values, self._everybody.copy(), self._nobody.copy(), infos
 
-    def _final_info(self, step: Step, begun: NDArray[np.int64]) -> dict[str, Any]:
+    def _info(self, step: Step) -> dict[str, Any]:
+        return with_masks(step.info(), self.num_envs)
+
+    def _final_obs(self, _step: Step, last: Last, _begun: NDArray[np.int64]) -> Any:
+        return unbatch(self.core.observe(*last))
+
+    def _final_info(self, step: Step, _last: Last, begun: NDArray[np.int64]) -> dict[str, Any]:
         """The infos of a step that ended the episodes, ``final_obs`` left out."""
         everyone = np.ones(self.num_envs, dtype=np.bool_)
         return {
             "_final_obs": everyone,
-            "final_info": with_masks(step.info(), self.num_envs),
+            "final_info": self._info(step),
             "_final_info": everyone.copy(),
             **with_masks({"query": begun.copy()}, self.num_envs),
         }

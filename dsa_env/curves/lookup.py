@@ -129,11 +129,13 @@ def look_up(
 
 
 @compiled
-def clip_actions(actions: Floats) -> tuple[Floats, int]:
-    """Actions [B] drawn into [0, 1], and where the first one is that is no number (else -1)."""
+def clip_actions(actions: Floats) -> tuple[Floats, bool]:
+    """Actions [B] drawn into [0, 1], what is no number to 0; and whether one is no number."""
     g = np.empty(len(actions), dtype=np.float32)
-    wrong = -1
-    for b in range(len(actions) - 1, -1, -1):
-        wrong = b if np.isnan(actions[b]) else wrong
-        g[b] = min(max(actions[b], np.float32(0)), np.float32(1))
+    wrong = False
+    for b in range(len(actions)):
+        action = actions[b]
+        wrong |= action != action
+        above = action if action > np.float32(0) else np.float32(0)
+        g[b] = above if above < np.float32(1) else np.float32(1)
     return g, wrong

@@ -15,6 +15,8 @@ Ints = NDArray[np.int64]
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
 """The step of SplitMix64's state."""
+BLOCK = 16
+"""Episodes handled at once: what they will need of memory is asked for while others are copied."""
 AHEAD = 4
 """How many rows before its copy a row is asked for; memory has answered by then."""
 LINE = 16
@@ -60,12 +62,18 @@ def draw(key: NDArray[np.uint64], t: int, n: int) -> Ints:
 
 
 @compiled
-def holding(pieces: Floats, at: np.int64, g: float) -> np.int64:
-    """The piece that holds g: `at`, where its bin begins, or one of the next."""
+def piece_of(base: Ints, first: NDArray[np.unsignedinteger], query: int, g: float) -> np.int64:
+    """The piece of a query where the bin of g in [0, 1] begins."""
+    return np.int64(base[query]) + np.int64(first[query, bin_of(g, first.shape[1])])
+
+
+@compiled
+def worth(pieces: Floats, at: np.int64, g: float) -> float:
+    """What g earns: its piece is `at`, where its bin begins, or one of the next."""
     at += np.int64(pieces[at, 0] <= g)  # mostly enough, and no branch that would be guessed wrong
     while pieces[at, 0] <= g:
         at += 1
-    return at
+    return float(pieces[at, 1])
 
 
 @compiled
@@ -73,32 +81,17 @@ def earned(
     pieces: Floats, base: Ints, first: NDArray[np.unsignedinteger], query: int, g: float
 ) -> float:
     """What one query earns at g in [0, 1], a float32 number; see `dsa_env.reward_curves`."""
-    at = np.int64(base[query]) + np.int64(first[query, bin_of(g, first.shape[1])])
-    return float(pieces[holding(pieces, at, g), 1])
+    return worth(pieces, piece_of(base, first, query, g), g)
 
 
 @compiled
-def earnings(
-    pieces: Floats, base: Ints, first: NDArray[np.unsignedinteger], query: Ints, g: Floats
-) -> NDArray[np.float64]:
-    """`earned` of queries [B] at g [B], in two passes whose reads do not wait for one another."""
-    bins = first.shape[1]
-    at = np.empty(len(query), dtype=np.int64)
-    value = np.empty(len(query), dtype=np.float64)
-    for b in range(len(query)):
-        at[b] = np.int64(base[query[b]]) + np.int64(first[query[b], bin_of(g[b], bins)])
-        prefetch(pieces, 2 * at[b])
-    for b in range(len(query)):
-        value[b] = pieces[holding(pieces, at[b], g[b]), 1]
-    return value
+def copy_rows(table: Floats, row: Ints, begin: int, stop: int, rows: Floats) -> None:
+    """Put the table's rows ``row[begin:stop]`` into the same places of `rows`.
 
-
-@compiled
-def gather(table: Floats, row: Ints) -> Floats:
-    """Rows [B] of a contiguous table [Q, D], each asked for `AHEAD` rows before it is copied."""
+    Each is asked for `AHEAD` rows before it is copied, the next block's first ones too.
+    """
     width = table.shape[1]
-    rows = np.empty((len(row), width), dtype=np.float32)
-    for b in range(len(row)):
+    for b in range(begin, stop):
         if b + AHEAD < len(row):
             ahead = row[b + AHEAD] * width
             for j in range(0, width, LINE):
@@ -106,7 +99,6 @@ def gather(table: Floats, row: Ints) -> Floats:
         here = row[b]
         for j in range(width):
             rows[b, j] = table[here, j]
-    return rows
 
 
 @compiled
@@ -120,10 +112,11 @@ def turn(
     key: NDArray[np.uint64],
     t: int,
     n: int,
-) -> tuple[int, Floats, NDArray[np.float64], Ints, Any]:
+) -> tuple[bool, Floats, NDArray[np.float64], Ints, Any]:
     """Act on B queries, be rewarded, and gather what is seen of the next B queries.
 
-    The same as `clip_actions`, the reward of the outcome, `draw` and `gather`.
+    The same as `clip_actions`, the reward of the outcome, `draw` and ``table[drawn]``, a `BLOCK`
+    at a time, so that the reads of one do not wait for those of the others.
 
     Args:
         pieces: the reward curves' [P, 2] float32, of `dsa_env.reward_curves`; None rewards nothing.
@@ -137,15 +130,27 @@ def turn(
         n: the number of queries Q.
 
     Returns:
-        The first action that is no number, whose turn is void (else -1); of each of the B: the g
-        that was used, the reward (none without `pieces`), the query drawn next and its
-        features.
+        Whether an action is no number, which makes the turn void; of each of the B: the g that was
+        used, the reward (undefined without `pieces`), the query drawn next and its features.
     """
+    size = len(query)
     g, wrong = clip_actions(action)
-    value = np.empty(0, dtype=np.float64)
-    if pieces is not None and wrong < 0:
-        value = earnings(pieces, base, first, query, g)
     following = draw(key, t, n)
-    if table is None:
-        return wrong, g, value, following, None
-    return wrong, g, value, following, gather(table, following)
+    value = np.empty(size, dtype=np.float64)
+    rows = np.empty((size, 0 if table is None else table.shape[1]), dtype=np.float32)
+    at = np.empty(BLOCK, dtype=np.int64)
+    for begin in range(0, size, BLOCK):
+        stop = min(begin + BLOCK, size)
+        if pieces is not None:
+            for b in range(begin, stop):
+                at[b - begin] = piece_of(base, first, query[b], g[b])
+                prefetch(pieces, 2 * at[b - begin])
+            for b in range(stop, min(stop + BLOCK, size)):
+                prefetch(base, query[b])
+                prefetch(first, query[b] * first.shape[1] + bin_of(g[b], first.shape[1]))
+        if table is not None:
+            copy_rows(table, following, begin, stop, rows)
+        if pieces is not None:
+            for b in range(begin, stop):
+                value[b] = worth(pieces, at[b - begin], g[b])
+    return wrong, g, value, following, rows

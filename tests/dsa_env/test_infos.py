@@ -66,6 +66,11 @@ def test_what_is_made_on_demand_is_made_once() -> None:
     assert calls == ["entries", "final"]
 
 
+def test_what_it_is_of_is_handed_to_what_makes_it() -> None:
+    infos = LazyInfos(lambda a, b: {"sum": a + b}, lambda a, b: a * b, 2, 3)
+    assert infos == {"sum": 5, "final_obs": 6}
+
+
 def test_without_a_final_observation_there_is_none() -> None:
     infos = LazyInfos(lambda: {"query": 1})
     assert "final_obs" not in infos

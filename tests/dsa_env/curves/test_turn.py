@@ -1,4 +1,4 @@
-"""Queries are drawn from their streams without bias, rows gathered whole."""
+"""Queries are drawn from their streams without bias, rows copied whole."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsa_env.curves.turn import AHEAD, GAMMA, draw, gather, remainder, scatter
+from dsa_env.curves.turn import AHEAD, GAMMA, copy_rows, draw, remainder, scatter
 
 LARGEST = 2**64 - 1
 
 
 @pytest.mark.parametrize("width", [1, 16, 130])
 @pytest.mark.parametrize("batch", [1, AHEAD, 50])
-def test_rows_are_gathered(batch: int, width: int) -> None:
+def test_rows_are_copied_to_their_places(batch: int, width: int) -> None:
     rng = np.random.default_rng(0)
     table = rng.random((9, width), dtype=np.float32)
     row = rng.integers(9, size=batch)
-    np.testing.assert_array_equal(gather(table, row), table[row])
+    rows = np.full((batch, width), np.nan, dtype=np.float32)
+    copy_rows(table, row, 0, batch // 2, rows)
+    assert np.isnan(rows[batch // 2 :]).all()
+    copy_rows(table, row, batch // 2, batch, rows)
+    np.testing.assert_array_equal(rows, table[row])
 
 
 @given(st.integers(0, LARGEST), st.integers(2, 2**32 - 1))
