@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,43 +12,50 @@ from dsa_env.errors import DSAError
 from dsa_env.outcome import Outcome
 from dsa_env.rewards import Terms
 
-if TYPE_CHECKING:
-    from dsa_env.core import RetrievalCore
-
 Judged = tuple[Outcome, NDArray[Any], Terms]
 """An outcome, what the reward gives for it, and the reward's terms."""
 FLOAT32 = np.dtype(np.float32)
+
+
+class Judge(Protocol):
+    """What says, when asked, what a step was worth and why; see `dsa_env.core.RetrievalCore`."""
+
+    def judge(self, query: NDArray[np.int64], g: NDArray[np.float32]) -> Judged:
+        """What queries [B] earn at g [B] in [0, 1]."""
+
+    def info(self, outcome: Outcome, raw: NDArray[Any], terms: Terms) -> dict[str, Any]:
+        """The info of what was judged: name -> [B] array."""
 
 
 class Step:
     """What a step of B environments led to; what a trainer never looks at is made when asked for.
 
     Args:
-        core: where the step was taken.
+        judge: asked for what is not known yet.
         query: [B].
         g: [B] in [0, 1].
         values: the rewards [B] or [B, m] float64.
         judged: what the rewards were given for, where it is known already.
     """
 
-    __slots__ = ("_core", "_g", "_judged", "query", "values")
+    __slots__ = ("_g", "_judge", "_judged", "_query", "values")
 
     def __init__(
         self,
-        core: RetrievalCore,
+        judge: Judge,
         query: NDArray[np.int64],
         g: NDArray[np.float32],
         values: NDArray[np.float64],
         judged: Judged | None = None,
     ) -> None:
-        self._core, self._g, self._judged = core, g, judged
-        self.query, self.values = query, values
+        self._judge, self._g, self._judged = judge, g, judged
+        self._query, self.values = query, values
 
     @property
     def judged(self) -> Judged:
         """The outcome, what the reward gave for it (which `values` copies), and its terms."""
         if self._judged is None:
-            self._judged = self._core.judge(self.query, self._g)
+            self._judged = self._judge.judge(self._query, self._g)
         return self._judged
 
     @property
@@ -58,7 +65,7 @@ class Step:
 
     def info(self) -> dict[str, Any]:
         """The info: name -> [B] array, ``reward_terms`` a dict of such; the same keys always."""
-        return self._core.info(*self.judged)
+        return self._judge.info(*self.judged)
 
 
 def check_actions(actions: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> NDArray[np.float32]:
