@@ -239,25 +239,24 @@ class RetrievalCore:
             DSAError: the reward breaks its contract, or changed its form since it was first tried.
         """
         judged = self.judge(query, g)
-        return Step(self, query, g, judged[1].astype(np.float64), judged)
+        return Step(self, query, g, judged[0].astype(np.float64), judged)
 
     def judge(self, query: NDArray[np.int64], g: NDArray[np.float32]) -> Judged:
-        """`evaluate`, its parts in another order, whose reward has to keep its form.
+        """`evaluate`, whose reward has to keep its form.
 
         Raises:
             DSAError: the reward breaks its contract, or changed its form since it was first tried.
         """
-        outcome = self.outcome(query, g)
-        raw, terms = evaluate(self.reward, outcome)
+        raw, terms, outcome = self.evaluate(query, g)
         if terms.keys() != set(self.term_names) or raw.shape[1:] != self._value_shape:
             raise DSAError(
                 f"The reward changed its form: it returned shape {raw.shape} and the terms "
                 f"{list(terms)}, before (B, *{self._value_shape}) and {list(self.term_names)}; "
                 "return the same at every call."
             )
-        return outcome, raw, terms
+        return raw, terms, outcome
 
-    def info(self, outcome: Outcome, raw: NDArray[Any], terms: Terms) -> dict[str, Any]:
+    def info(self, raw: NDArray[Any], terms: Terms, outcome: Outcome) -> dict[str, Any]:
         """The info of a step: name -> [B] array, ``reward_terms`` a dict of such.
 
         Nothing is said of an oracle where outcomes are found on demand.

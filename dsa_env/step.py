@@ -12,8 +12,8 @@ from dsa_env.errors import DSAError
 from dsa_env.outcome import Outcome
 from dsa_env.rewards import Terms
 
-Judged = tuple[Outcome, NDArray[Any], Terms]
-"""An outcome, what the reward gives for it, and the reward's terms."""
+Judged = tuple[NDArray[Any], Terms, Outcome]
+"""What the reward gives for an outcome, the reward's terms, and the outcome."""
 FLOAT32 = np.dtype(np.float32)
 
 
@@ -23,7 +23,7 @@ class Judge(Protocol):
     def judge(self, query: NDArray[np.int64], g: NDArray[np.float32]) -> Judged:
         """What queries [B] earn at g [B] in [0, 1]."""
 
-    def info(self, outcome: Outcome, raw: NDArray[Any], terms: Terms) -> dict[str, Any]:
+    def info(self, raw: NDArray[Any], terms: Terms, outcome: Outcome) -> dict[str, Any]:
         """The info of what was judged: name -> [B] array."""
 
 
@@ -53,7 +53,7 @@ class Step:
 
     @property
     def judged(self) -> Judged:
-        """The outcome, what the reward gave for it (which `values` copies), and its terms."""
+        """What the reward gave (which `values` copies), its terms, and the outcome."""
         if self._judged is None:
             self._judged = self._judge.judge(self._query, self._g)
         return self._judged
@@ -61,7 +61,7 @@ class Step:
     @property
     def outcome(self) -> Outcome:
         """What the rewards were given for."""
-        return self.judged[0]
+        return self.judged[2]
 
     def info(self) -> dict[str, Any]:
         """The info: name -> [B] array, ``reward_terms`` a dict of such; the same keys always."""
