@@ -15,8 +15,8 @@ Ints = NDArray[np.int64]
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
 """The step of SplitMix64's state."""
-BLOCK = 16
-"""Episodes handled at once: what they will need of memory is asked for while others are copied."""
+SOON = 8
+"""How many queries before its use a read of a query's reward is asked for."""
 AHEAD = 4
 """How many rows before its copy a row is asked for; memory has answered by then."""
 LINE = 16
@@ -38,16 +38,21 @@ def scatter(state: np.uint64) -> np.uint64:
 
 
 @compiled
-def remainder(number: np.uint64, n: np.uint64, share: float) -> np.int64:
-    """``number % n`` for n in [2, 2**32), by multiplication: `share` is 1 / n.
+def remainder(number: np.uint64, n: np.uint64, inverse: np.uint64) -> np.int64:
+    """``number % n`` for n in [2, 2**32), by multiplication: `inverse` is ``(2**64 - 1) // n``.
 
-    The quotient in floating point is off by no more than what 53 bits leave of 64, so that what
-    remains is small, and off by at most one after a second time; vectors of numbers can do it.
+    The upper half of ``number * inverse`` is less than one below ``number / n``, and what the sum
+    of its parts leaves out is less than three, so the rest is below 4 n. Two subtractions end it,
+    each kept where it leads to the smaller number: below zero is far above. Processors multiply
+    vectors of numbers; they divide them one by one.
     """
-    rest = np.int64(number - np.uint64(np.float64(number) * share) * n)
-    rest -= np.int64(np.floor(np.float64(rest) * share)) * np.int64(n)
-    rest += np.int64(n) if rest < 0 else np.int64(0)
-    return rest - (np.int64(n) if rest >= np.int64(n) else np.int64(0))
+    low = np.uint64(0xFFFFFFFF)
+    above, below = number >> np.uint64(32), number & low
+    upper, lower = inverse >> np.uint64(32), inverse & low
+    quotient = above * upper + (above * lower >> np.uint64(32)) + (below * upper >> np.uint64(32))
+    rest = number - quotient * n
+    rest = min(rest, rest - (n + n))
+    return np.int64(min(rest, rest - n))
 
 
 @compiled
@@ -55,9 +60,10 @@ def draw(key: NDArray[np.uint64], t: int, n: int) -> Ints:
     """The t-th queries [B] of the streams with these keys: ``scatter(key + t * GAMMA) % n``."""
     drawn = np.zeros(len(key), dtype=np.int64)
     if n > 1:
-        share, step = 1.0 / n, np.uint64(t) * GAMMA
+        step, choices = np.uint64(t) * GAMMA, np.uint64(n)
+        inverse = np.uint64(0xFFFFFFFFFFFFFFFF) // choices
         for b in range(len(key)):
-            drawn[b] = remainder(scatter(key[b] + step), np.uint64(n), share)
+            drawn[b] = remainder(scatter(key[b] + step), choices, inverse)
     return drawn
 
 
@@ -85,13 +91,37 @@ def earned(
 
 
 @compiled
-def copy_rows(table: Floats, row: Ints, begin: int, stop: int, rows: Floats) -> None:
-    """Put the table's rows ``row[begin:stop]`` into the same places of `rows`.
+def all_earned(
+    pieces: Floats, base: Ints, first: NDArray[np.unsignedinteger], query: Ints, g: Floats
+) -> NDArray[np.float64]:
+    """`earned` by each of B queries at its g: [B].
 
-    Each is asked for `AHEAD` rows before it is copied, the next block's first ones too.
+    A query's bin is asked of memory `SOON` queries before its piece is, and that as many before
+    it is looked at, so that nothing waits.
     """
+    size, bins = len(query), first.shape[1]
+    value = np.empty(size, dtype=np.float64)
+    at = np.empty(size, dtype=np.int64)
+    for b in range(size + 2 * SOON):
+        if b < size:
+            prefetch(base, query[b])
+            prefetch(first, query[b] * bins + bin_of(g[b], bins))
+        if SOON <= b < size + SOON:
+            soon = b - SOON
+            at[soon] = piece_of(base, first, query[soon], g[soon])
+            prefetch(pieces, 2 * at[soon])
+        if b >= 2 * SOON:
+            now = b - 2 * SOON
+            value[now] = worth(pieces, at[now], g[now])
+    return value
+
+
+@compiled
+def rows_of(table: Floats, row: Ints) -> Floats:
+    """The rows [B] of a table, ``table[row]``; each is asked for `AHEAD` rows before its copy."""
     width = table.shape[1]
-    for b in range(begin, stop):
+    rows = np.empty((len(row), width), dtype=np.float32)
+    for b in range(len(row)):
         if b + AHEAD < len(row):
             ahead = row[b + AHEAD] * width
             for j in range(0, width, LINE):
@@ -99,6 +129,7 @@ def copy_rows(table: Floats, row: Ints, begin: int, stop: int, rows: Floats) -> 
         here = row[b]
         for j in range(width):
             rows[b, j] = table[here, j]
+    return rows
 
 
 @compiled
@@ -115,8 +146,7 @@ def turn(
 ) -> tuple[bool, Floats, NDArray[np.float64], Ints, Any]:
     """Act on B queries, be rewarded, and gather what is seen of the next B queries.
 
-    The same as `clip_actions`, the reward of the outcome, `draw` and ``table[drawn]``, a `BLOCK`
-    at a time, so that the reads of one do not wait for those of the others.
+    The same as `clip_actions`, the reward of the outcome, `draw` and ``table[drawn]``.
 
     Args:
         pieces: the reward curves' [P, 2] float32, of `dsa_env.reward_curves`; None rewards nothing.
@@ -133,24 +163,14 @@ def turn(
         Whether an action is no number, which makes the turn void; of each of the B: the g that was
         used, the reward (undefined without `pieces`), the query drawn next and its features.
     """
-    size = len(query)
     g, wrong = clip_actions(action)
+    if pieces is None:
+        value = np.empty(len(query), dtype=np.float64)
+    else:
+        value = all_earned(pieces, base, first, query, g)
     following = draw(key, t, n)
-    value = np.empty(size, dtype=np.float64)
-    rows = np.empty((size, 0 if table is None else table.shape[1]), dtype=np.float32)
-    at = np.empty(BLOCK, dtype=np.int64)
-    for begin in range(0, size, BLOCK):
-        stop = min(begin + BLOCK, size)
-        if pieces is not None:
-            for b in range(begin, stop):
-                at[b - begin] = piece_of(base, first, query[b], g[b])
-                prefetch(pieces, 2 * at[b - begin])
-            for b in range(stop, min(stop + BLOCK, size)):
-                prefetch(base, query[b])
-                prefetch(first, query[b] * first.shape[1] + bin_of(g[b], first.shape[1]))
-        if table is not None:
-            copy_rows(table, following, begin, stop, rows)
-        if pieces is not None:
-            for b in range(begin, stop):
-                value[b] = worth(pieces, at[b - begin], g[b])
+    if table is None:
+        rows = np.empty((len(query), 0), dtype=np.float32)
+    else:
+        rows = rows_of(table, following)
     return wrong, g, value, following, rows

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dsa_env.bank import FeatureBank
 from dsa_env.core import RetrievalCore
-from dsa_env.curves.turn import BLOCK, draw
+from dsa_env.curves.turn import SOON, draw
 from dsa_env.errors import DSAError
 from dsa_env.one_pass import OnePass
 from dsa_env.outcome import Outcome
@@ -43,7 +43,7 @@ def own(outcome: Outcome) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
     ],
 )
 @pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("batch", [1, BLOCK, 500])
+@pytest.mark.parametrize("batch", [1, SOON, 500])
 def test_a_turn_is_its_parts(
     bank: FeatureBank, batch: int, direction: str, reward: Any, settings: Any, observation: str
 ) -> None:
