@@ -98,7 +98,7 @@ class Episodes:
             raise not_running(core, begun=False)
         step, following, seen = one_pass.turn(query, action, self.key, self.drawn + 1)
         self.drawn += 1
-        self._restart(following)
+        self.query = following  # the rest is as it was begun
         return step, (query, None, None), seen
 
     def _plain_turn(self, g: NDArray[np.float32]) -> tuple[Step, Last | None, Observation]:

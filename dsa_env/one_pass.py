@@ -26,9 +26,9 @@ class OnePass:
         self.retrieval = core.retrieval
         curves = core.reward_curves
         self._known = curves is not None
-        self._rewards: tuple[Any, Any, Any] = (
-            (None, None, None) if curves is None else (curves.pieces, curves.base, curves.first)
-        )
+        self._pieces: Any = None if curves is None else curves.pieces
+        self._base: Any = None if curves is None else curves.base
+        self._first: Any = None if curves is None else curves.first
         self._plain = core.observation == "features" and not core.ambiguity
         self._n = core.n_queries
         self._table = np.ascontiguousarray(core.retrieval.observation) if self._plain else None
@@ -66,7 +66,7 @@ class OnePass:
         """
         core = self.core
         void, g, values, following, seen = turn(
-            *self._rewards, self._table, query, action, key, t, self._n
+            self._pieces, self._base, self._first, self._table, query, action, key, t, self._n
         )
         if void:
             raise diverged(action)
@@ -80,7 +80,7 @@ class OnePass:
     def single(self, query: int, g: float) -> tuple[Any, Step | None]:
         """The reward of one query at g in [0, 1] (a float32 number); the step, if one was made."""
         if self._known:
-            return earned(*self._rewards, query, g), None
+            return earned(self._pieces, self._base, self._first, query, g), None
         step = self.step_of_one(query, g)
         return float(step.values[0]) if step.values.ndim == 1 else step.values[0], step
 

@@ -82,7 +82,7 @@ def check_actions(actions: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> ND
 def flat_actions(actions: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> NDArray[np.float32]:
     """`check_actions` without the clipping, and without looking for NaN: [B] contiguous float32."""
     if type(actions) is np.ndarray and actions.dtype is FLOAT32 and actions.shape == shapes[0]:
-        return np.ascontiguousarray(actions).reshape(-1)
+        return actions.ravel()
     try:
         array = np.asarray(actions, dtype=np.float32)
     except (TypeError, ValueError):

@@ -101,18 +101,17 @@ def all_earned(
     """
     size, bins = len(query), first.shape[1]
     value = np.empty(size, dtype=np.float64)
-    at = np.empty(size, dtype=np.int64)
+    at = np.empty(SOON, dtype=np.int64)
     for b in range(size + 2 * SOON):
         if b < size:
             prefetch(base, query[b])
             prefetch(first, query[b] * bins + bin_of(g[b], bins))
-        if SOON <= b < size + SOON:
-            soon = b - SOON
-            at[soon] = piece_of(base, first, query[soon], g[soon])
-            prefetch(pieces, 2 * at[soon])
-        if b >= 2 * SOON:
-            now = b - 2 * SOON
-            value[now] = worth(pieces, at[now], g[now])
+        now, soon = b - 2 * SOON, b - SOON
+        if now >= 0:
+            value[now] = worth(pieces, at[b % SOON], g[now])
+        if 0 <= soon < size:
+            at[b % SOON] = piece_of(base, first, query[soon], g[soon])
+            prefetch(pieces, 2 * at[b % SOON])
     return value
 
 
