@@ -43,7 +43,8 @@ class Episodes:
         self.key = np.zeros(batch, dtype=np.uint64)
         self.drawn = 0
         self._before = np.full(batch, START), np.full(batch, -1, dtype=np.int64)
-        self._restart(np.zeros(batch, dtype=np.int64))
+        self.query = np.zeros(batch, dtype=np.int64)
+        self._restart(self.query)
         self.elapsed = -1
         self._pass: OnePass | None = None
 

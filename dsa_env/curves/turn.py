@@ -15,7 +15,7 @@ Ints = NDArray[np.int64]
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
 """The step of SplitMix64's state."""
-SOON = 8
+SOON = 32
 """How many queries before its use a read of a query's reward is asked for."""
 AHEAD = 4
 """How many rows before its copy a row is asked for; memory has answered by then."""
