@@ -39,7 +39,7 @@ def scatter(state: np.uint64) -> np.uint64:
 
 @compiled
 def remainder(number: np.uint64, n: np.uint64, inverse: np.uint64) -> np.int64:
-    """``number % n`` for n in [2, 2**32), by multiplication: `inverse` is ``(2**64 - 1) // n``.
+    """``number % n`` for n in [1, 2**32), by multiplication: `inverse` is ``(2**64 - 1) // n``.
 
     The upper half of ``number * inverse`` is less than one below ``number / n``, and what the sum
     of its parts leaves out is less than three, so the rest is below 4 n. Two subtractions end it,
@@ -58,12 +58,11 @@ def remainder(number: np.uint64, n: np.uint64, inverse: np.uint64) -> np.int64:
 @compiled
 def draw(key: NDArray[np.uint64], t: int, n: int) -> Ints:
     """The t-th queries [B] of the streams with these keys: ``scatter(key + t * GAMMA) % n``."""
-    drawn = np.zeros(len(key), dtype=np.int64)
-    if n > 1:
-        step, choices = np.uint64(t) * GAMMA, np.uint64(n)
-        inverse = np.uint64(0xFFFFFFFFFFFFFFFF) // choices
-        for b in range(len(key)):
-            drawn[b] = remainder(scatter(key[b] + step), choices, inverse)
+    drawn = np.empty(len(key), dtype=np.int64)
+    step, choices = np.uint64(t) * GAMMA, np.uint64(n)
+    inverse = np.uint64(0xFFFFFFFFFFFFFFFF) // choices
+    for b in range(len(key)):
+        drawn[b] = remainder(scatter(key[b] + step), choices, inverse)
     return drawn
 
 
@@ -116,7 +115,7 @@ def all_earned(
 
 
 @compiled
-def rows_of(table: Floats, row: Ints) -> Floats:
+def gather(table: Floats, row: Ints) -> Floats:
     """The rows [B] of a table, ``table[row]``; each is asked for `AHEAD` rows before its copy."""
     width = table.shape[1]
     rows = np.empty((len(row), width), dtype=np.float32)
@@ -171,5 +170,5 @@ def turn(
     if table is None:
         rows = np.empty((len(query), 0), dtype=np.float32)
     else:
-        rows = rows_of(table, following)
+        rows = gather(table, following)
     return wrong, g, value, following, rows

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsa_env.curves.turn import AHEAD, GAMMA, draw, remainder, rows_of, scatter
+from dsa_env.curves.turn import AHEAD, GAMMA, draw, gather, remainder, scatter
 
 LARGEST = 2**64 - 1
 
@@ -18,15 +18,15 @@ def test_rows_are_those_that_were_asked_for(batch: int, width: int) -> None:
     rng = np.random.default_rng(0)
     table = rng.random((9, width), dtype=np.float32)
     row = rng.integers(9, size=batch)
-    np.testing.assert_array_equal(rows_of(table, row), table[row])
+    np.testing.assert_array_equal(gather(table, row), table[row])
 
 
-@given(st.integers(0, LARGEST), st.integers(2, 2**32 - 1))
+@given(st.integers(0, LARGEST), st.integers(1, 2**32 - 1))
 def test_the_remainder_is_exact(number: int, n: int) -> None:
     assert remainder(*map(np.uint64, (number, n, LARGEST // n))) == number % n
 
 
-@given(st.integers(2, 2**32 - 1), st.integers(0, LARGEST))
+@given(st.integers(1, 2**32 - 1), st.integers(0, LARGEST))
 def test_the_remainder_is_exact_beside_multiples(n: int, factor: int) -> None:
     multiple = factor // n * n
     for number in (multiple - 1, multiple, multiple + 1):
